@@ -1,0 +1,349 @@
+"""Detector: one stream, from its first observation on.
+
+Rule 1: what an observation causes depends on the stream's own observations in order, never on how they were batched.
+Rule 2: one observation causes at most one event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+import numpy as np
+import numpy.typing as npt
+
+from streamkl.detect.episode import Episode
+from streamkl.detect.event import CriterionReading, DriftEvent
+from streamkl.detect.learning import Learning
+from streamkl.detect.recent import cleaned
+from streamkl.detect.settings import Settings, budget_of, not_built
+from streamkl.detect.verdict import Verdict
+from streamkl.detect.state import VERSION, DetectorState
+from streamkl.detect.watching import Watching, nothing_seen
+from streamkl.divergence import Estimate
+from streamkl.errors import ConfigError, StateError
+from streamkl.sketch import blob
+from streamkl.sketch.histogram import Histogram
+from streamkl.sketch.reference import Reference
+
+EVENT_MEASURES = ("kl", "js", "kl_reverse", "psi", "total_variation", "hellinger", "chi_square")
+EVENT_BINS = 5
+NO_TIME = np.iinfo(np.int64).min        # in update_many's `at`: this observation has no time
+KINDS = {
+    Verdict.LEARNED: "reference.learned", Verdict.REBASELINED: "reference.rebaselined",
+    Verdict.RAISED: "drift.raised", Verdict.RESOLVED: "drift.resolved",
+}
+
+
+class Detector:
+    """Watch one stream for drift, within a budget of false alarms.
+
+    At most one false alarm per `false_alarms` is raised on average, exactly so for independent continuous data (`DriftEvent.guarantee` says).
+    Magnitude (`divergence`) and alarm (`evidence`) are two things; both are live after every observation, each in O(1).
+
+    reference: a Reference, values to learn it from, or None: it is learnt from the first `warmup` observations.
+    kind: "numeric" or "categorical" (str, int, float, bool, None). false_alarms: "1 per 1000000 events", or the number of events.
+    window: observations in the sliding window; None: a quarter of the reference, between 100 and 1,000.
+    stride: every stride-th observation is bet on. min_effect: nats that KL must exceed for an alarm; None: the budget alone.
+    on_drift: "rebaseline" learns the new normal `hold_for` observations after an alarm, "hold" waits until the drift resolves or `rebaseline`.
+    alarm: "evidence", or "threshold" on a measure ("js" or "kl") with hysteresis: raised at `raise_at`, resolved at `resolve_at` nats.
+    Raises ConfigError (a ValueError) for a wrong setting, ValueError for a reference of fewer than 100 values.
+
+    >>> detector = Detector(reference=[i % 10 for i in range(1000)], false_alarms="1 per 10000 events")
+    >>> [event.kind for event in detector.update_many([i % 5 for i in range(300)])]
+    ['drift.raised']
+    >>> detector.state
+    'drifting'
+    """
+
+    def __init__(
+        self, reference: Reference | Sequence[object] | npt.NDArray[np.generic] | None = None, *, kind: str = "numeric",
+        false_alarms: str | float = "1 per 1000000 events", warmup: int = 600, window: int | None = None, extend: int = 1,
+        stride: int | str = 1, min_effect: float | None = 0.05, on_drift: str = "rebaseline", hold_for: int | None = None,
+        season: str | None = None, alarm: str = "evidence", measure: str = "js", raise_at: float | None = 0.1, resolve_at: float = 0.05,
+        name: str = "stream",
+    ) -> None:
+        _refuse_what_is_not_built(extend, stride, window, season, raise_at)
+        settings = Settings(
+            kind, budget_of(false_alarms), warmup, window, stride, min_effect, on_drift, hold_for, alarm, measure,     # type: ignore[arg-type]
+            raise_at, resolve_at, name,                                                                              # type: ignore[arg-type]
+        )
+        self._set_up(settings, _given(reference, kind))
+
+    def _set_up(self, settings: Settings, given: Reference | None) -> None:
+        self._settings, self._given = settings, given
+        self._before = self._episode_number = self._call_end = self._call_size = 0
+        self._last_raised = -1
+        self._learning: Learning | None = None
+        self._watching: Watching | None = None
+        self._episode: Episode | None = None
+        if given is None:
+            self._learn(Learning(settings.kind, settings.warmup))
+        else:
+            self._watch(Watching(settings, given, is_given=True))
+
+    # ------------------------------------------------------------------ observations
+
+    def update(self, x: float | int | str | bool | None, at: int | None = None) -> DriftEvent | None:
+        """Take one observation; return the event that it caused, if any (test `event.kind`).
+
+        x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
+        """
+        verdict = self._step(x)
+        return self._turn(verdict, at, None) if verdict else None
+
+    def update_many(
+        self, xs: Iterable[object] | npt.NDArray[np.generic], at: Sequence[int] | npt.NDArray[np.int64] | None = None
+    ) -> list[DriftEvent]:
+        """Take many observations; return the events that `update` would have returned one by one, `position` being the index in xs.
+
+        xs: shape (n,). at: shape (n,) event times in ms, or None; the least int64 stands for "no time". All or nothing: raises TypeError
+        or ValueError before any observation is taken.
+        """
+        values = cleaned(self._settings.kind, xs)
+        times = _checked_times(at, len(values))
+        events, i = [], 0
+        first = self.n
+        while i < len(values):
+            i, verdict = self._phase.update_many(values, i)
+            if verdict:
+                time = None if times is None or times[i - 1] == NO_TIME else int(times[i - 1])
+                events.append(self._turn(verdict, time, i - 1))
+        self._call_end, self._call_size = first + len(values), len(values)
+        return events
+
+    def rebaseline(self, reason: str = "") -> DriftEvent | None:
+        """Make the new normal the reference; return the event, or None where it will come with a later observation.
+
+        While drifting: learnt from the observations since the alarm, as soon as there are enough. While watching: a new reference is
+        learnt from the observations to come. While learning: no effect.
+        """
+        if self._episode is not None:
+            return self._turn(Verdict.REBASELINED, None, None) if self._episode.rebaseline(reason) else None
+        if self._watching is not None:
+            watching = self._watching
+            needed = self._settings.warmup if watching.is_given else int(watching.reference.m)
+            self._before = self.n
+            self._learn(Learning(self._settings.kind, needed, is_rebaseline=True, reason=reason))
+        return None
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self._settings.name
+
+    @property
+    def state(self) -> str:
+        """"learning", "watching" or "drifting"."""
+        return "learning" if self._learning else "drifting" if self._episode else "watching"
+
+    @property
+    def n(self) -> int:
+        """Observations seen."""
+        counter = self._learning or self._watching.tracker      # type: ignore[union-attr]
+        return self._before + counter.seen
+
+    @property
+    def drift_detected(self) -> bool:
+        """Whether the last `update`, or any observation of the last `update_many`, raised drift."""
+        size = self._call_size if self.n == self._call_end else 1
+        return 0 <= self.n - size <= self._last_raised
+
+    @property
+    def budget(self) -> float:
+        """A: events per false alarm."""
+        return self._settings.budget
+
+    @property
+    def evidence(self) -> float:
+        """Wealth of the bets against the reference, as compared with `budget`; 0 while learning or drifting, and with a threshold alarm."""
+        return self._settings.stride * self._watching.tracker.evidence if self._watching and not self._episode else 0.0
+
+    @property
+    def reference(self) -> Reference | None:
+        """The current reference; None while learning."""
+        return self._watching.reference if self._watching else None
+
+    def histogram(self, against: str = "reference") -> Histogram:
+        """Return the window's raw counts beside the reference's, over the stream's own bins; empty while learning."""
+        _check_against(against)
+        return self._watching.histogram() if self._watching else Histogram([], np.zeros(0), np.zeros(0))
+
+    def divergence(self, measure: str = "kl", base: float | None = None, against: str = "reference") -> Estimate:
+        """Return D(window || reference): its bias taken off, a 95 % interval, the plug-in value; in nats, or bits with base=2.
+
+        plug_in == divergence.kl(h.window, h.reference, smoothing=0.5) with h = histogram(). While learning, or with an empty window:
+        value and plug_in NaN, low 0, high inf. Raises ValueError for an unknown measure.
+        """
+        _check_against(against)
+        return self._watching.estimate(measure, base) if self._watching else nothing_seen(measure, base)
+
+    def contributions(self, measure: str = "kl") -> list[tuple[str, float]]:
+        """Return (label, nats) of every bin, largest first, none negative; they sum to the plug-in divergence. [] while learning.
+
+        For "kl" a bin's part is p log(p/q) - p + q, which sums to the same as p log(p/q) and is large for a bin that emptied, too.
+        """
+        return [(change.label, change.nats) for change in self._watching.changes(measure)] if self._watching else []
+
+    def criterion(self) -> tuple[CriterionReading, ...]:
+        """Not built yet: raises ConfigError."""
+        not_built("criterion()", "read DriftEvent.criterion")
+
+    def diagnosis(self) -> list[str]:
+        """Not built yet: raises ConfigError."""
+        not_built("diagnosis()", "read DriftEvent.guarantee")
+
+    @property
+    def guarantee(self) -> str:
+        """Not built yet: raises ConfigError."""
+        not_built("guarantee", "read DriftEvent.guarantee")
+
+    def __repr__(self) -> str:
+        return f"<Detector {self.name[:60]!r}: {self.state} after {self.n} observations>"
+
+    # ------------------------------------------------------------------ life
+
+    def _learn(self, learning: Learning) -> None:
+        self._learning, self._watching, self._episode = learning, None, None
+        self._phase: Learning | Watching | Episode = learning
+        self._step = learning.update
+
+    def _watch(self, watching: Watching) -> None:
+        self._learning, self._watching, self._episode = None, watching, None
+        self._phase, self._step = watching, watching.tracker.update
+
+    def _drift(self, episode: Episode) -> None:
+        self._episode = episode
+        self._phase, self._step = episode, episode.update
+
+    def _turn(self, verdict: int, at: int | None, position: int | None) -> DriftEvent:
+        """Turn the page of the stream's life that a verdict ends; return the event that tells it."""
+        if verdict == Verdict.RAISED:
+            return self._raise_drift(at, position)
+        if verdict == Verdict.RESOLVED:
+            self._end_episode()
+        reason = self._learn_reference() if verdict in (Verdict.LEARNED, Verdict.REBASELINED) else ""
+        return self._event(Verdict(verdict), at, position, reason)
+
+    def _raise_drift(self, at: int | None, position: int | None) -> DriftEvent:
+        watching = self._current()
+        self._episode_number += 1
+        event = self._event(Verdict.RAISED, at, position, "")
+        self._last_raised = event.index
+        watching.raised += 1
+        watching.tracker.begin_episode()
+        self._drift(Episode(self._settings, watching))
+        return event
+
+    def _end_episode(self) -> None:
+        watching = self._current()
+        watching.tracker.end_episode()
+        self._watch(watching)
+
+    def _learn_reference(self) -> str:
+        """Make what was collected the reference; return the reason that was given for it."""
+        source = self._learning or self._episode
+        assert source is not None
+        watching = Watching(self._settings, source.learn(), is_given=False)
+        watching.prefill(source.values)
+        self._before = self.n
+        self._watch(watching)
+        return source.reason
+
+    def _current(self) -> Watching:
+        assert self._watching is not None
+        return self._watching
+
+    def _event(self, verdict: Verdict, at: int | None, position: int | None, reason: str) -> DriftEvent:
+        watching = self._current()
+        return DriftEvent(
+            kind=KINDS[verdict], stream=self.name, index=self.n - 1, position=position, at=at, episode=self._episode_number,
+            evidence=self.evidence if verdict == Verdict.RAISED else 0.0, budget=self.budget, guarantee=watching.guarantee(),
+            divergence={measure: watching.estimate(measure) for measure in EVENT_MEASURES}, criterion=watching.criterion(),
+            bins=tuple(watching.changes("kl")[:EVENT_BINS]), window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
+        )
+
+    # ------------------------------------------------------------------ state
+
+    def clone(self) -> Detector:
+        """Return a fresh detector with the same settings (and the same reference, where one was given)."""
+        fresh = Detector.__new__(type(self))
+        fresh._set_up(self._settings, self._given)
+        return fresh
+
+    def to_bytes(self) -> bytes:
+        """Return all of the detector as a blob (versioned, checksummed, no pickle); `from_bytes` goes on bit for bit."""
+        return blob.seal("detector", VERSION, DetectorState(
+            settings=self._settings, given=self._given.to_state() if self._given else None, before=self._before,
+            episode_number=self._episode_number, last_raised=self._last_raised, call_end=self._call_end, call_size=self._call_size,
+            learning=self._learning.to_state() if self._learning else None,
+            watching=self._watching.to_state() if self._watching else None,
+            episode=self._episode.to_state() if self._episode else None,
+        ))
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Detector:
+        """Return the detector of a blob; raises StateError where it is damaged, inconsistent, or of another version."""
+        state = blob.unseal("detector", VERSION, stored, DetectorState)
+        detector = cls.__new__(cls)
+        try:
+            detector._restore(state)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise StateError(f"the stored detector is inconsistent: {error}; restore a backup, or start the stream anew") from error
+        return detector
+
+    def _restore(self, state: DetectorState) -> None:
+        if (state.learning is None) == (state.watching is None) or (state.episode and not state.watching):
+            raise ValueError("it neither learns nor watches, or both")
+        self._set_up(state.settings, Reference.from_state(state.given) if state.given else None)
+        self._before, self._episode_number, self._last_raised = state.before, state.episode_number, state.last_raised
+        self._call_end, self._call_size = state.call_end, state.call_size
+        if state.learning:
+            self._learn(Learning.from_state(state.settings.kind, state.learning))
+        if state.watching:
+            watching = Watching.from_state(state.settings, self._given, state.watching)
+            self._watch(watching)
+            if state.episode:
+                self._drift(Episode.from_state(state.settings, watching, state.episode))
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Detector], tuple[bytes]]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
+
+def _given(reference: object, kind: str) -> Reference | None:
+    if isinstance(reference, Reference) and reference.kind != kind:
+        raise ConfigError(f"reference is {reference.kind}, kind={kind!r}; pass kind={reference.kind!r}, or another reference")
+    if reference is None or isinstance(reference, Reference):
+        return reference
+    if isinstance(reference, (str, bytes)) or not isinstance(reference, (Iterable, np.ndarray)):
+        raise ConfigError(f"reference must be a Reference, a sequence of values or None, got a {type(reference).__name__}; read the file first")
+    return Reference.fit(reference, kind)
+
+
+def _refuse_what_is_not_built(extend: object, stride: object, window: object, season: object, raise_at: object) -> None:
+    if extend != 1:
+        not_built(f"extend={extend!r}", "use extend=1")
+    if isinstance(stride, str):
+        not_built(f"stride={stride!r}", "give a whole number of observations")
+    if isinstance(window, str):
+        not_built(f"window={window!r}", "give a whole number of observations")
+    if season is not None:
+        not_built(f"season={season!r}", "leave it out")
+    if raise_at is None:
+        not_built("raise_at=None", "give it in nats")
+
+
+def _check_against(against: str) -> None:
+    if against == "origin":
+        not_built("against='origin'", "use against='reference'")
+    if against != "reference":
+        raise ConfigError(f"against={against!r} is unknown; use 'reference'")
+
+
+def _checked_times(at: Sequence[int] | npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64] | None:
+    if at is None:
+        return None
+    times = np.asarray(at)
+    if times.shape != (count,) or (count and times.dtype.kind not in "iu"):
+        raise ValueError(f"at must hold {count} whole numbers of milliseconds, one for each observation, got {times.dtype} of shape {times.shape}")
+    return times.astype(np.int64)

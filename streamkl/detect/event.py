@@ -1,0 +1,97 @@
+"""DriftEvent: an immutable fact about one stream, with the evidence for it.
+
+Rule: its id follows from where it happened, never from settings or time, so that a repeat is recognisable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from typing import NamedTuple
+
+from streamkl.divergence import Estimate
+
+
+class BinChange(NamedTuple):
+    """One bin's part in a divergence: shares of the reference and of the window, and its contribution to KL in nats."""
+
+    label: str
+    reference_share: float
+    window_share: float
+    nats: float
+
+
+class CriterionReading(NamedTuple):
+    """One window of the minimum-effect criterion: plug-in KL in nats, the limit it must exceed, where the limit comes from."""
+
+    window: int
+    kl: float
+    limit: float
+    source: str
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DriftEvent:
+    """An episode was raised or resolved, or a reference was learnt or rebaselined.
+
+    kind: "drift.raised", "drift.resolved", "reference.learned" or "reference.rebaselined".
+    index: 0-based observation of the stream that caused it. position: its index in the batch, or its line in the file.
+    at: event time, ms since the epoch (UTC), or None. episode: number of the stream's newest episode, 0 before the first.
+    evidence, budget: evidence >= budget at every alarm of evidence. guarantee: of the budget: "exact", "approximate" or "void".
+    divergence: measure -> Estimate of the reporting window. criterion: per window. bins: largest contributions to KL first.
+    window_n, reference_n: observations compared. source: where it came from (file and line; topic, partition, offsets), or None.
+    reason: why a rebaseline was asked for, "" otherwise.
+    """
+
+    kind: str
+    stream: str
+    index: int
+    position: int | None
+    at: int | None
+    episode: int
+    evidence: float
+    budget: float
+    guarantee: str
+    divergence: Mapping[str, Estimate]
+    criterion: tuple[CriterionReading, ...]
+    bins: tuple[BinChange, ...]
+    window_n: int
+    reference_n: int
+    reason: str = ""
+    change_index: int | None = None
+    source: Mapping[str, object] | None = None
+    id: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", identity(self.stream, self.index, self.kind))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values; a number that is not finite is None."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+
+def identity(
+    stream: str, index: int, kind: str, application: str = "", topic: str | None = None, partition: int | None = None, field: str | None = None
+) -> str:
+    """Return the id of an event: a digest of where it happened. index: the offset of the record, embedded the observation's index."""
+    place = json.dumps([application, stream, topic, partition, index, field, kind])
+    return hashlib.sha256(place.encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

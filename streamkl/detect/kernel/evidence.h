@@ -1,0 +1,181 @@
+/* Evidence: a mixture Shiryaev-Roberts e-detector that bets against the reference (tests/specification/evidence.py is its meaning).
+ *
+ * Rule 1: the predictive probability is read, and the bet made, before the event is counted.
+ * Rule 2: what an expert's factor is divided by (qs, 1/Z) is refreshed on a schedule that never looks at the current event.
+ * Rule 3: the table of likelihood ratios is shared; a stream holds its wealth, its counts and its last HISTORY bins.
+ */
+#ifndef STREAMKL_EVIDENCE_H
+#define STREAMKL_EVIDENCE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "cpu.h"
+
+enum { PLUG_INS = 3, HISTORY = 1024 };
+static const int PLUG_IN_WINDOWS[PLUG_INS] = {64, 256, 1024};
+#define PLUG_IN_SHARE 0.25
+#define WEALTH_CAP 1000.0           /* times the budget: a closed criterion must not hoard wealth for ever */
+#define REFERENCE_CAP 1e6           /* events after which the reference stops growing */
+
+typedef struct {
+    int bins, experts;              /* experts is padded to a multiple of LANES with prior 0 */
+    const double *table;            /* (rows, experts) likelihood ratios, shared */
+    const double *prior;            /* (experts,) sums to 1 - PLUG_IN_SHARE, shared */
+    const uint8_t *rows;            /* (bins,) row of the table */
+    double *g, *qs;                 /* (bins,) Polya counts; their shares when last refreshed */
+    double *kept;                   /* (bins,) counts before the wealth began to rise: what an alarm rolls back to */
+    double *inverse_z, *wealth;     /* (experts,) 1/Z; prior times R */
+    double plug_in[PLUG_INS];       /* P */
+    uint16_t *recent;               /* (PLUG_INS, bins) counts of the last fed bins */
+    uint8_t *history;               /* (HISTORY,) ring of fed bins */
+    double total;                   /* N, the sum of g */
+    double budget;                  /* A / stride */
+    double s;                       /* the evidence S */
+    int64_t fed, clock, refresh_at; /* events since the last reset; ever; when qs and Z are due */
+    uint8_t is_unseen[2];           /* bins that were never met: novel or other, missing */
+    uint8_t kept_unseen[2];
+} evidence_t;
+
+static inline double evidence_sum(const double *values, int count)
+{
+    double sum = 0.0;
+    for (int i = 0; i < count; i++)
+        sum += values[i];
+    return sum;
+}
+
+FOR_EACH_CPU static void evidence_inverse_z(evidence_t *a)
+{
+    double *z = a->inverse_z;
+    memset(z, 0, a->experts * sizeof *z);
+    for (int b = 0; b < a->bins; b++) {
+        const double *row = a->table + (size_t)a->rows[b] * a->experts, share = a->qs[b];
+        for (int e = 0; e < a->experts; e++)
+            z[e] += share * row[e];
+    }
+    for (int e = 0; e < a->experts; e++)
+        z[e] = 1.0 / z[e];
+}
+
+static void evidence_keep(evidence_t *a)
+{
+    memcpy(a->kept, a->g, a->bins * sizeof *a->g);
+    memcpy(a->kept_unseen, a->is_unseen, sizeof a->is_unseen);
+}
+
+static void evidence_refresh(evidence_t *a)
+{
+    if (a->s <= 2.0 * a->fed)
+        evidence_keep(a);
+    for (int b = 0; b < a->bins; b++)
+        a->qs[b] = a->g[b] / a->total;
+    evidence_inverse_z(a);
+    const int64_t pause = (int64_t)(0.02 * a->total);
+    a->refresh_at = a->total < REFERENCE_CAP ? a->clock + (pause > 16 ? pause : 16) : INT64_MAX;
+}
+
+/* Every expert bets: R = min((1 + R) L / Z f, cap), all times its prior; returns the sum in a fixed order. */
+FOR_EACH_CPU static double evidence_bet(double *wealth, const double *prior, const double *row, const double *inverse_z, double f, double cap, int experts)
+{
+    double lanes[LANES] = {0};
+    for (int e = 0; e < experts; e += LANES)
+        for (int i = 0; i < LANES; i++) {
+            const double grown = (prior[e + i] + wealth[e + i]) * ((row[e + i] * inverse_z[e + i]) * f);
+            const double top = prior[e + i] * cap;
+            wealth[e + i] = grown < top ? grown : top;
+            lanes[i] += wealth[e + i];
+        }
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+/* The histogram of the last w fed bins bets, w = 64, 256, 1024; returns the sum of the three. */
+static inline double evidence_plug_in(evidence_t *a, int b, double q, double cap)
+{
+    const double share = a->g[b] / a->total;
+    double sum = 0.0;
+    for (int i = 0; i < PLUG_INS; i++) {
+        const int64_t w = PLUG_IN_WINDOWS[i], filled = a->fed < w ? a->fed : w;
+        const double bet = (a->recent[(size_t)i * a->bins + b] + w * share) / (filled + w);
+        const double grown = (1.0 + a->plug_in[i]) * bet / q;
+        a->plug_in[i] = grown < cap ? grown : cap;
+        sum += a->plug_in[i];
+    }
+    return sum;
+}
+
+/* Add bin b to the history from which the histogram bets. */
+static inline void evidence_remember(evidence_t *a, int b)
+{
+    for (int i = 0; i < PLUG_INS; i++) {
+        const int64_t w = PLUG_IN_WINDOWS[i];
+        uint16_t *counts = a->recent + (size_t)i * a->bins;
+        counts[b]++;
+        if (a->fed >= w)
+            counts[a->history[(a->fed - w) % HISTORY]]--;
+    }
+    a->history[a->fed % HISTORY] = (uint8_t)b;
+    a->fed++;
+}
+
+/* Put back a history of `count` bins, oldest first, of which the last is number fed - 1. */
+static void evidence_recall(evidence_t *a, const uint8_t *bins, int64_t count, int64_t fed)
+{
+    memset(a->recent, 0, PLUG_INS * a->bins * sizeof *a->recent);
+    for (int64_t age = count; age > 0; age--) {
+        const uint8_t b = bins[count - age];
+        a->history[(fed - age) % HISTORY] = b;
+        for (int i = 0; i < PLUG_INS; i++)
+            a->recent[(size_t)i * a->bins + b] += age <= PLUG_IN_WINDOWS[i];
+    }
+    a->fed = fed;
+}
+
+/* Probability of bin b before this event is counted; bins that were never met do not take part in it until they are. */
+static inline double evidence_predict(evidence_t *a, int b)
+{
+    const int extra = b - (a->bins - 2);
+    if (extra >= 0 && a->is_unseen[extra]) {
+        a->is_unseen[extra] = 0;
+        return a->g[b] / a->total;
+    }
+    return a->g[b] / (a->total - 0.5 * (a->is_unseen[0] + a->is_unseen[1]));
+}
+
+/* Bet on the bin of one event, then count it. */
+static inline void evidence_feed(evidence_t *a, int b)
+{
+    if (a->clock >= a->refresh_at)
+        evidence_refresh(a);
+    const double q = evidence_predict(a, b), cap = WEALTH_CAP * a->budget;
+    const double *row = a->table + (size_t)a->rows[b] * a->experts;
+    const double experts = evidence_bet(a->wealth, a->prior, row, a->inverse_z, a->qs[b] / q, cap, a->experts);
+    a->s = experts + PLUG_IN_SHARE / PLUG_INS * evidence_plug_in(a, b, q, cap);
+    evidence_remember(a, b);
+    a->clock++;
+    if (a->total < REFERENCE_CAP && a->s < a->budget) {
+        a->g[b] += 1.0;
+        a->total += 1.0;
+    }
+}
+
+/* After an alarm: no wealth, and the reference as it was before the wealth began to rise. */
+static void evidence_roll_back(evidence_t *a)
+{
+    memset(a->wealth, 0, a->experts * sizeof *a->wealth);
+    memset(a->plug_in, 0, sizeof a->plug_in);
+    memcpy(a->g, a->kept, a->bins * sizeof *a->g);
+    memcpy(a->is_unseen, a->kept_unseen, sizeof a->is_unseen);
+    a->total = evidence_sum(a->g, a->bins);
+    a->s = 0.0;
+}
+
+/* After an episode: the histogram bets start with no history, and the shares are due for a refresh. */
+static void evidence_restart(evidence_t *a)
+{
+    memset(a->recent, 0, PLUG_INS * a->bins * sizeof *a->recent);
+    a->fed = 0;
+    a->refresh_at = a->clock;
+}
+
+#endif

@@ -1,0 +1,73 @@
+# The C of this folder, as Cython sees it.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+
+cdef extern from "cpu.h":
+    enum:
+        LANES
+
+cdef extern from "bins.h":
+    int64_t bins_cell(const double *edges, int padded, double x) nogil
+
+cdef extern from "gauge.h":
+    ctypedef struct gauge_t:
+        int window, filled, groups, occupied, is_js
+        const uint8_t *group_of
+        const int64_t *entropy_step
+        const double *share
+        const int64_t *log_share
+        const uint8_t *in_reference
+        int32_t *counts
+        int64_t *terms
+        int64_t entropy_empty, cross_empty
+        double scale, limit, calm_limit, bias_per_group
+    void gauge_clear(gauge_t *a) nogil
+    double gauge_value(gauge_t *a) nogil
+    double gauge_bias(const gauge_t *a) nogil
+
+cdef extern from "evidence.h":
+    enum:
+        PLUG_INS
+        HISTORY
+    ctypedef struct evidence_t:
+        int bins, experts
+        const double *table
+        const double *prior
+        const uint8_t *rows
+        double *g
+        double *qs
+        double *kept
+        double *inverse_z
+        double *wealth
+        double plug_in[3]
+        uint16_t *recent
+        uint8_t *history
+        double total, budget, s
+        int64_t fed, clock, refresh_at
+        uint8_t is_unseen[2]
+        uint8_t kept_unseen[2]
+    double evidence_sum(const double *values, int count) nogil
+    void evidence_inverse_z(evidence_t *a) nogil
+    void evidence_keep(evidence_t *a) nogil
+    void evidence_recall(evidence_t *a, const uint8_t *bins, int64_t count, int64_t fed) nogil
+
+cdef extern from "tracker.h":
+    enum:
+        QUIET
+        WATCHING
+        DRIFTING
+        SETTLING
+        GAUGES
+    ctypedef struct tracker_t:
+        uint8_t *ring
+        int capacity, filled, head
+        int32_t *counts
+        gauge_t gauges[3]
+        int gauge_count, has_criterion, is_betting
+        evidence_t evidence
+        int stride, phase, mode
+        int64_t calm, calm_needed, seen
+    void tracker_push(tracker_t *a, int b) nogil
+    int tracker_observe(tracker_t *a, int b) nogil
+    void tracker_begin_episode(tracker_t *a) nogil
+    void tracker_end_episode(tracker_t *a) nogil

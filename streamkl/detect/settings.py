@@ -1,0 +1,105 @@
+"""Settings of a detector, checked once, before any observation is taken.
+
+Rule: every fault is a ConfigError that names the setting, the value and what to write instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+
+from streamkl.detect.criterion import MEASURES
+from streamkl.errors import ConfigError
+
+LEAST_WARMUP = 100
+LARGEST_WINDOW = 1_000_000
+WINDOW_SHARE = 4                # by default the window is this part of the reference, within these bounds
+WINDOW_BOUNDS = (100, 1_000)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of API: budget is A in events; window, hold_for and min_effect may be None as documented at Detector."""
+
+    kind: str
+    budget: float
+    warmup: int
+    window: int | None
+    stride: int
+    min_effect: float | None
+    on_drift: str
+    hold_for: int | None
+    alarm: str
+    measure: str
+    raise_at: float
+    resolve_at: float
+    name: str
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, "numeric", "categorical")
+        _one_of("on_drift", self.on_drift, "rebaseline", "hold")
+        _one_of("alarm", self.alarm, "evidence", "threshold")
+        _one_of("measure", self.measure, *MEASURES)
+        _number("false_alarms", self.budget, 1.0)
+        _whole("warmup", self.warmup, LEAST_WARMUP)
+        if self.window is not None:
+            _whole("window", self.window, 1, LARGEST_WINDOW)
+        _whole("stride", self.stride, 1)
+        if self.hold_for is not None:
+            _whole("hold_for", self.hold_for, 0)
+        if self.min_effect is not None:
+            _number("min_effect", self.min_effect, 0.0)
+        _number("resolve_at", self.resolve_at, 0.0)
+        _number("raise_at", self.raise_at, 0.0)
+        if not 0 < self.resolve_at < self.raise_at:
+            raise ConfigError(f"resolve_at={self.resolve_at!r} must lie above 0 and below raise_at={self.raise_at!r}, else the alarm flaps; lower it")
+        if not isinstance(self.name, str):
+            raise ConfigError(f"name={self.name!r} must be text; give the stream's name")
+
+    def window_for(self, m: float) -> int:
+        """Return the reporting window, in observations, beside a reference of m."""
+        low, high = WINDOW_BOUNDS
+        return self.window or min(max(int(m) // WINDOW_SHARE, low), high)
+
+
+def budget_of(false_alarms: object) -> float:
+    """Return the budget A in events per false alarm, from a number or from text.
+
+    >>> budget_of("1 per 1,000,000 events"), budget_of("2 per 1e6 events"), budget_of(5000)
+    (1000000.0, 500000.0, 5000.0)
+    """
+    if isinstance(false_alarms, (int, float)) and not isinstance(false_alarms, bool):
+        return float(min(false_alarms, 10**300))
+    match = re.fullmatch(r"\s*([\d.,_e+]+)\s+(?:per|in)\s+([\d.,_e+]+)\s+(\w+)\s*", str(false_alarms), re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"false_alarms={false_alarms!r} is not understood; write e.g. '1 per 1000000 events', or a number of events per false alarm")
+    alarms, events, unit = match.groups()
+    if unit.lower() not in ("event", "events", "observation", "observations"):
+        not_built(f"false_alarms={false_alarms!r}: a budget per {unit}", "write it per number of events, e.g. '1 per 1000000 events'")
+    try:
+        share = float(events.replace(",", "")) / float(alarms.replace(",", ""))
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"false_alarms={false_alarms!r} is not a rate; write e.g. '1 per 1000000 events'") from None
+    return share
+
+
+def not_built(what: str, instead: str) -> NoReturn:
+    """Refuse a setting that is specified but does not exist yet."""
+    raise ConfigError(f"{what} is not built yet; {instead}")
+
+
+def _one_of(setting: str, value: object, *known: str) -> None:
+    if value not in known:
+        raise ConfigError(f"{setting}={value!r} is unknown; use {' or '.join(map(repr, known))}")
+
+
+def _number(setting: str, value: object, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < float("inf"):
+        raise ConfigError(f"{setting}={value!r} must be a finite number of at least {least:g}; correct it")
+
+
+def _whole(setting: str, value: object, least: int, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        above = "" if most is None else f" and at most {most}"
+        raise ConfigError(f"{setting}={value!r} must be a whole number of at least {least}{above}; correct it")

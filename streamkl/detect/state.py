@@ -1,0 +1,84 @@
+"""State of a detector: plain values from which it goes on bit for bit, whatever it was doing.
+
+Rule: every field of a part of the detector that changes has its place here; the law test fails if one is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamkl.detect.kernel import TrackerState
+from streamkl.detect.recent import Value
+from streamkl.detect.settings import Settings
+from streamkl.sketch.reference import ReferenceState
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ValuesState:
+    """Raw values: doubles of a numeric stream, categories of a categorical one."""
+
+    numbers: bytes
+    categories: list[tuple[str, str | int | float | bool] | None]
+
+    @classmethod
+    def of(cls, kind: str, values: Iterable[Value]) -> ValuesState:
+        """Return the state of raw values."""
+        return cls(np.array(list(values), float).tobytes(), []) if kind == "numeric" else cls(b"", list(values))     # type: ignore[arg-type]
+
+    def values(self) -> list[Value]:
+        """Return the raw values."""
+        return [*np.frombuffer(self.numbers).tolist(), *self.categories]
+
+
+@dataclass(frozen=True)
+class LearningState:
+    """A stream that learns; warmup: how many observations it needs."""
+
+    warmup: int
+    is_rebaseline: bool
+    reason: str
+    seen: int
+    values: ValuesState
+
+
+@dataclass(frozen=True)
+class WatchingState:
+    """A stream beside its reference; reference is None where it is the given one."""
+
+    reference: ReferenceState | None
+    tracker: TrackerState
+    raised: int
+
+
+@dataclass(frozen=True)
+class EpisodeState:
+    """An open episode."""
+
+    since: int
+    is_due: bool
+    reason: str
+    values: ValuesState
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """All of a detector; exactly one of learning and watching is there, an episode only beside watching.
+
+    before: observations before the current part of its life. call_end: observations after the last call, of which it took call_size.
+    """
+
+    settings: Settings
+    given: ReferenceState | None
+    before: int
+    episode_number: int
+    last_raised: int
+    call_end: int
+    call_size: int
+    learning: LearningState | None
+    watching: WatchingState | None
+    episode: EpisodeState | None

@@ -1,0 +1,113 @@
+"""Watching: a stream beside its reference, with the native tracker that compares them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from streamkl.detect.criterion import criterion_gauges, threshold_gauge
+from streamkl.detect.event import BinChange, CriterionReading
+from streamkl.detect.experts import stake
+from streamkl.detect.kernel import Tracker
+from streamkl.detect.recent import Recent, Value
+from streamkl.detect.settings import Settings
+from streamkl.detect.state import WatchingState
+from streamkl.divergence import Estimate, estimate, terms
+from streamkl.sketch.bins import NumericBins
+from streamkl.sketch.histogram import Histogram
+from streamkl.sketch.reference import Reference
+
+SMOOTHING = 0.5             # added to every bin of both, as in Estimate.plug_in
+CHUNK = 4096                # categories are turned into bins in pieces of this many, as a reference may change in between
+
+
+class Watching:
+    """One reference, the reporting window's size, and the tracker. `is_given`: the reference was not learnt from the stream."""
+
+    def __init__(self, settings: Settings, reference: Reference, is_given: bool) -> None:
+        self.reference, self.is_given = reference, is_given
+        self.window = settings.window_for(reference.m)
+        self.tracker = _tracker(settings, reference, self.window)
+        self.raised = 0                 # alarms since the reference was learnt
+        self._settings = settings
+
+    def prefill(self, values: Recent) -> None:
+        """Put the newest values into the windows: the stream was watched while it was learnt."""
+        self.tracker.prefill(self._bins(values.newest(self.window)))
+
+    def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
+        """Take clean values from `start` until one causes something; return (index after it, verdict)."""
+        if not isinstance(values, list):
+            return self.tracker.update_many(values, start)
+        while start < len(values):
+            taken, verdict = self.tracker.update_bins(self._bins(values[start:start + CHUNK]), 0)
+            start += taken
+            if verdict:
+                return start, verdict
+        return start, 0
+
+    def histogram(self) -> Histogram:
+        """Return the reporting window beside the reference."""
+        bins = self.reference.bins
+        return Histogram(bins.labels(), np.array(self.tracker.counts(), float), bins.counts.copy())
+
+    def estimate(self, measure: str, base: float | None = None) -> Estimate:
+        """Return the divergence of the reporting window from the reference."""
+        counts = self.histogram()
+        return estimate(counts.window, counts.reference, measure, base=base)
+
+    def changes(self, measure: str) -> list[BinChange]:
+        """Return every bin's part in the divergence, largest first; [] with an empty window."""
+        labels, window, reference = self.histogram()
+        if not window.any():
+            return []
+        parts = terms(window, reference, measure, smoothing=SMOOTHING)
+        shares = zip(labels, reference / reference.sum(), window / window.sum(), parts, strict=True)
+        return sorted((BinChange(label, float(q), float(p), float(nats)) for label, q, p, nats in shares), key=lambda change: -change.nats)
+
+    def criterion(self) -> tuple[CriterionReading, ...]:
+        """Return what each window of the criterion says now."""
+        source = "min_effect" if self._settings.alarm == "evidence" else "raise_at"
+        return tuple(
+            CriterionReading(g["window"], g["value"], g["limit"], source, g["filled"] == g["window"] and g["value"] > g["limit"])
+            for g in self.tracker.gauges()
+        )
+
+    def guarantee(self) -> str:
+        """Return what holds of the budget: exact up to the first alarm of a reference of independent, distinct values at stride 1."""
+        if self._settings.alarm == "threshold":
+            return "void"
+        return "exact" if self.reference.is_exact and self._settings.stride == 1 and self.raised == 0 else "approximate"
+
+    def to_state(self) -> WatchingState:
+        """Return plain values from which `from_state` goes on."""
+        return WatchingState(None if self.is_given else self.reference.to_state(), self.tracker.to_state(), self.raised)
+
+    @classmethod
+    def from_state(cls, settings: Settings, given: Reference | None, state: WatchingState) -> Watching:
+        """Return what `to_state` described; raises ValueError or StateError where its parts do not fit."""
+        reference = given if state.reference is None else Reference.from_state(state.reference)
+        if reference is None or reference.kind != settings.kind:
+            raise ValueError("its reference is missing or of another kind")
+        watching = cls(settings, reference, is_given=state.reference is None)
+        watching.tracker.restore(state.tracker)
+        watching.raised = state.raised
+        return watching
+
+    def _bins(self, values: list[Value]) -> npt.NDArray[np.uint8]:
+        bins = self.reference.bins
+        return bins.index(np.array(values, float)) if isinstance(bins, NumericBins) else bins.index(values)     # type: ignore[arg-type]
+
+
+def nothing_seen(measure: str, base: float | None = None) -> Estimate:
+    """Return the estimate of a stream that has no reference yet: nothing is known."""
+    return estimate(np.zeros(2), np.ones(2), measure, base=base)
+
+
+def _tracker(settings: Settings, reference: Reference, window: int) -> Tracker:
+    if settings.alarm == "threshold":
+        gauge = threshold_gauge(reference, window, settings.measure, settings.raise_at, settings.resolve_at)
+        return Tracker(reference.bins, window, [gauge], None, 1, True, 1)
+    gauges = criterion_gauges(reference, window, settings.min_effect)
+    bets = stake(reference.bins, settings.budget, settings.stride)
+    return Tracker(reference.bins, window, gauges, bets, settings.stride, settings.min_effect is not None, gauges[0].window)

@@ -1,0 +1,47 @@
+"""Divergence: two aligned count vectors, or what was forecast and what came, to numbers.
+
+Pure functions, nats unless `base` says otherwise, always D(window || reference): `streamkl.divergence.kl(p, q)`.
+"""
+
+from streamkl.divergence.distances import js_distance, kolmogorov_smirnov, l_infinity, wasserstein
+from streamkl.divergence.estimate import Estimate, estimate
+from streamkl.divergence.f_divergences import (
+    chi_square,
+    f_divergence,
+    hellinger,
+    jeffreys,
+    js,
+    kl,
+    kl_reverse,
+    psi,
+    terms,
+    total_variation,
+)
+from streamkl.divergence.gaussian import gaussian_kl
+from streamkl.divergence.renyi_divergences import bhattacharyya, renyi
+from streamkl.divergence.scores import brier_score, cross_entropy, entropy
+
+__all__ = [
+    "Estimate",
+    "bhattacharyya",
+    "brier_score",
+    "chi_square",
+    "cross_entropy",
+    "entropy",
+    "estimate",
+    "f_divergence",
+    "gaussian_kl",
+    "hellinger",
+    "jeffreys",
+    "js",
+    "js_distance",
+    "kl",
+    "kl_reverse",
+    "kolmogorov_smirnov",
+    "l_infinity",
+    "psi",
+    "renyi",
+    "terms",
+    "total_variation",
+    "wasserstein",
+]

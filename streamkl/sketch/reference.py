@@ -1,0 +1,143 @@
+"""Reference: the distribution that a stream is compared with: its bins, and how often each was seen.
+
+Rule: a reference never changes; learning anew makes another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from streamkl.errors import StateError
+from streamkl.sketch import blob
+from streamkl.sketch.bins import MOST_CELLS, Floats, NumericBins, as_floats
+from streamkl.sketch.categories import CategoricalBins, Category, as_categories, as_category
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ReferenceState:
+    """What is stored of a reference: numeric ones have edges and cells, categorical ones kept categories and counts."""
+
+    kind: str
+    is_exact: bool
+    edges: bytes
+    counts: bytes
+    missing: float
+    kept: list[tuple[str, str | int | float | bool]]
+
+
+class Reference:
+    """The distribution compared with; make one with `fit` or `from_counts`.
+
+    kind: "numeric" or "categorical". m: observations in it, the missing ones included.
+    bins: where values fall, with the counts. is_exact: the budget's proof holds (no repeated and no missing values).
+    """
+
+    def __init__(self, kind: str, bins: NumericBins | CategoricalBins, is_exact: bool) -> None:
+        self.kind, self.bins, self.is_exact = kind, bins, is_exact
+        self.m = float(bins.counts.sum())
+
+    @classmethod
+    def fit(cls, values: Iterable[object] | npt.NDArray[np.generic], kind: str = "numeric") -> Reference:
+        """Learn the reference of `values` (None and NaN are missing).
+
+        Raises ValueError with fewer than 100 values that are not missing or for an unknown kind, TypeError for values that the kind does not take.
+        >>> Reference.fit(range(1000)).m
+        1000.0
+        """
+        if kind == "numeric":
+            return cls.of_floats(as_floats(values))
+        if kind == "categorical":
+            return cls.of_categories(as_categories(values))
+        raise ValueError(f"kind={kind!r} is unknown; use 'numeric' or 'categorical'")
+
+    @classmethod
+    def of_floats(cls, values: Floats) -> Reference:
+        """Learn from doubles, shape (n,); NaN is missing."""
+        return cls("numeric", NumericBins.learn(values), len(np.unique(values)) == len(values) and not np.isnan(values).any())
+
+    @classmethod
+    def of_categories(cls, categories: Sequence[Category | None]) -> Reference:
+        """Learn from categories; None is missing."""
+        return cls("categorical", CategoricalBins.learn(categories), False)
+
+    @classmethod
+    def from_counts(cls, edges_or_categories: Sequence[object], counts: Sequence[float], missing: float = 0.0) -> Reference:
+        """Return the reference of a histogram that is known already.
+
+        Numeric: inclusive upper edges, increasing, and len(counts) == len(edges) + 1 (the last counts what lies above).
+        Categorical: categories, all different, and as many counts. Raises ValueError otherwise, and below 100 observations.
+        >>> Reference.from_counts([0.0, 1.0], [50, 100, 50]).bins.labels()
+        ['(-inf, 0]', '(0, 1]', '(1, inf)', 'novel', 'missing']
+        """
+        heads, sizes = list(edges_or_categories), np.asarray(counts, float)
+        if sizes.ndim != 1 or not np.isfinite([*sizes, missing]).all() or (sizes < 0).any() or missing < 0:
+            raise ValueError("counts and missing must be numbers that are not negative, in one dimension; correct them")
+        if sizes.sum() < 100:
+            raise ValueError(f"a reference needs at least 100 values that are not missing; these counts sum to {sizes.sum():g}: give more of them")
+        if len(sizes) == len(heads) + 1:
+            return cls("numeric", NumericBins(_checked_edges(heads), sizes, float(missing)), False)
+        if len(sizes) == len(heads):
+            return cls("categorical", _checked_categories(heads, sizes, float(missing)), False)
+        raise ValueError(f"{len(heads)} edges or categories and {len(sizes)} counts do not fit; give one count more than edges, or one for each category")
+
+    def to_bytes(self) -> bytes:
+        """Return the reference as a blob (versioned, checksummed)."""
+        return blob.seal("reference", VERSION, self.to_state())
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Reference:
+        """Return the reference of a blob; raises StateError where it is damaged, of another kind or of another version."""
+        return cls.from_state(blob.unseal("reference", VERSION, stored, ReferenceState))
+
+    def to_state(self) -> ReferenceState:
+        """Return plain values from which `from_state` makes the same reference."""
+        bins = self.bins
+        if isinstance(bins, NumericBins):
+            return ReferenceState(self.kind, self.is_exact, bins.edges.tobytes(), bins.cells.tobytes(), float(bins.counts[-1]), [])
+        return ReferenceState(self.kind, self.is_exact, b"", bins.counts.tobytes(), float(bins.counts[-1]), bins.kept)
+
+    @classmethod
+    def from_state(cls, state: ReferenceState) -> Reference:
+        """Return the reference of `to_state`; raises StateError where its parts do not fit each other."""
+        try:
+            counts, edges = np.frombuffer(state.counts), np.frombuffer(state.edges)
+            _check_counts(counts, state.missing)
+            if state.kind == "numeric" and len(counts) == len(edges) + 1:
+                return cls("numeric", NumericBins(_checked_edges(list(edges)), counts.copy(), state.missing), state.is_exact)
+            if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and len(set(state.kept)) == len(state.kept):
+                return cls("categorical", CategoricalBins([(kind, value) for kind, value in state.kept], counts.copy()), False)
+        except ValueError as error:
+            raise StateError(f"the stored reference is inconsistent: {error}; learn it again") from error
+        raise StateError(f"the stored reference is inconsistent ({state.kind}, {len(counts)} counts); learn it again")
+
+
+def _check_counts(counts: Floats, missing: float) -> None:
+    sizes = np.r_[counts, missing]
+    if not np.isfinite(sizes).all() or (sizes < 0).any() or counts.sum() < 100:
+        raise ValueError("its counts are not numbers of at least 0, or fewer than 100")
+
+
+def _checked_edges(edges: Sequence[object]) -> Floats:
+    upper = as_floats(edges)
+    if not 1 <= len(upper) < MOST_CELLS - 2:
+        raise ValueError(f"a reference has 1 to {MOST_CELLS - 3} edges, got {len(upper)}; merge neighbouring bins")
+    if np.isnan(upper).any() or (np.diff(upper) <= 0).any():
+        raise ValueError("edges must increase; sort them and drop repeated ones")
+    return upper
+
+
+def _checked_categories(values: Sequence[object], sizes: Floats, missing: float) -> CategoricalBins:
+    tally: dict[Category | None, float] = {}
+    for value, size in zip(values, sizes, strict=True):
+        category = as_category(value)
+        if category is None or category in tally:
+            raise ValueError(f"category {value!r} is missing or stands twice; give each once, and the missing ones as missing=")
+        tally[category] = float(size)
+    tally[None] = missing
+    return CategoricalBins.from_tally(tally)
