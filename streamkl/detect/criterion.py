@@ -41,8 +41,7 @@ class GaugePlan:
     share: Floats
     log_share: Integers
     entropy_step: Integers
-    entropy_empty: int
-    cross_empty: int
+    sum_empty: int
     scale: float
     limit: float
     calm_limit: float
@@ -87,13 +86,12 @@ def _gauge(window: int, measure: str, groups: npt.NDArray[np.intp], counts: Floa
     k = len(counts)
     share = (counts + 0.5) / (counts.sum() + 0.5 * k)
     bits = 62 - ceil(log2(2 * LARGEST_LOG * (window + k)))
-    scale = 2.0**bits
     entropy_of_none, entropy_step = _entropy(window, bits)
-    log_share = np.rint(np.log(share) * (scale / 2)).astype(np.int64)
+    log_share = np.rint(np.ldexp(np.log(share), bits)).astype(np.int64)
     return GaugePlan(
         window=window, is_js=measure == "js", group_of=groups.astype(np.uint8), in_reference=(counts > 0).astype(np.uint8),
-        share=share, log_share=log_share, entropy_step=entropy_step, entropy_empty=k * entropy_of_none,
-        cross_empty=int(log_share.sum()), scale=scale, limit=limit, calm_limit=calm_limit, bias_per_group=bias,
+        share=share, log_share=log_share, entropy_step=entropy_step,
+        sum_empty=k * entropy_of_none - int(log_share.sum()) // 2, scale=2.0**bits, limit=limit, calm_limit=calm_limit, bias_per_group=bias,
     )
 
 

@@ -1,4 +1,4 @@
-/* Bins: which cell a value falls in. */
+/* Bins: which bin a value falls in. */
 #ifndef STREAMKL_BINS_H
 #define STREAMKL_BINS_H
 
@@ -6,14 +6,27 @@
 
 #include "cpu.h"
 
-/* Number of edges below x = index of the cell with edges[i-1] < x <= edges[i]; edges are padded with NaN to a multiple of LANES.
- * x must not be NaN: it has a bin of its own. All edges are compared: for at most 250 that beats a search, whose branches miss. */
-FOR_EACH_CPU static int64_t bins_cell(const double *edges, int padded, double x)
+typedef struct {
+    const double *edges;            /* (padded,) inclusive upper edges, filled up with NaN to a multiple of LANES */
+    const uint8_t *bin_of_cell;     /* (edges + 1,) */
+    int padded, missing;
+} cells_t;
+
+/* The bin of x. Cell i holds edges[i-1] < x <= edges[i], so its index is the number of edges below x. All edges are compared:
+ * for at most 250 that beats a search, whose branches miss. */
+INLINE int cells_bin(const cells_t *cells, double x)
 {
-    int64_t below = 0;
-    for (int i = 0; i < padded; i++)
-        below += edges[i] < x;
-    return below;
+    const lanes_t all = {x, x, x, x};
+    mask_t even = {0}, odd = {0};
+    if (x != x)
+        return cells->missing;
+    for (int i = 0; i < cells->padded; i += LANES) {
+        const lanes_t *edges = (const lanes_t *)(cells->edges + i);
+        even -= edges[0] < all;             /* a comparison that holds is -1 */
+        odd -= edges[1] < all;
+    }
+    even += odd;
+    return cells->bin_of_cell[even[0] + even[1] + even[2] + even[3]];
 }
 
 #endif

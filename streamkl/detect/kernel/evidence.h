@@ -14,6 +14,7 @@
 
 enum { PLUG_INS = 3, HISTORY = 1024 };
 static const int PLUG_IN_WINDOWS[PLUG_INS] = {64, 256, 1024};
+static const double PLUG_IN_WEIGHTS[PLUG_INS] = {1.0 / 128, 1.0 / 512, 1.0 / 2048};     /* 1 / 2w, once the window is full */
 #define PLUG_IN_SHARE 0.25
 #define WEALTH_CAP 1000.0           /* times the budget: a closed criterion must not hoard wealth for ever */
 #define REFERENCE_CAP 1e6           /* events after which the reference stops growing */
@@ -27,8 +28,9 @@ typedef struct {
     double *kept;                   /* (bins,) counts before the wealth began to rise: what an alarm rolls back to */
     double *inverse_z, *wealth;     /* (experts,) 1/Z; prior times R */
     double plug_in[PLUG_INS];       /* P */
-    uint16_t *recent;               /* (PLUG_INS, bins) counts of the last fed bins */
+    uint16_t *recent;               /* (bins, PLUG_INS + 1) counts of the last fed bins; padded to 8 bytes a bin */
     uint8_t *history;               /* (HISTORY,) ring of fed bins */
+    double least_prior;             /* of an expert: below this times the cap no R can exceed the cap */
     double total;                   /* N, the sum of g */
     double budget;                  /* A / stride */
     double s;                       /* the evidence S */
@@ -37,7 +39,7 @@ typedef struct {
     uint8_t kept_unseen[2];
 } evidence_t;
 
-static inline double evidence_sum(const double *values, int count)
+INLINE double evidence_sum(const double *values, int count)
 {
     double sum = 0.0;
     for (int i = 0; i < count; i++)
@@ -45,12 +47,13 @@ static inline double evidence_sum(const double *values, int count)
     return sum;
 }
 
-FOR_EACH_CPU static void evidence_inverse_z(evidence_t *a)
+INLINE void evidence_inverse_z(evidence_t *a)
 {
-    double *z = a->inverse_z;
+    double *restrict z = a->inverse_z;
     memset(z, 0, a->experts * sizeof *z);
     for (int b = 0; b < a->bins; b++) {
-        const double *row = a->table + (size_t)a->rows[b] * a->experts, share = a->qs[b];
+        const double *restrict row = a->table + (size_t)a->rows[b] * a->experts;
+        const double share = a->qs[b];
         for (int e = 0; e < a->experts; e++)
             z[e] += share * row[e];
     }
@@ -58,13 +61,13 @@ FOR_EACH_CPU static void evidence_inverse_z(evidence_t *a)
         z[e] = 1.0 / z[e];
 }
 
-static void evidence_keep(evidence_t *a)
+INLINE void evidence_keep(evidence_t *a)
 {
     memcpy(a->kept, a->g, a->bins * sizeof *a->g);
     memcpy(a->kept_unseen, a->is_unseen, sizeof a->is_unseen);
 }
 
-static void evidence_refresh(evidence_t *a)
+INLINE void evidence_refresh(evidence_t *a)
 {
     if (a->s <= 2.0 * a->fed)
         evidence_keep(a);
@@ -75,29 +78,49 @@ static void evidence_refresh(evidence_t *a)
     a->refresh_at = a->total < REFERENCE_CAP ? a->clock + (pause > 16 ? pause : 16) : INT64_MAX;
 }
 
-/* Every expert bets: R = min((1 + R) L / Z f, cap), all times its prior; returns the sum in a fixed order. */
-FOR_EACH_CPU static double evidence_bet(double *wealth, const double *prior, const double *row, const double *inverse_z, double f, double cap, int experts)
+/* Every expert bets: R = (1 + R) L / Z f, all times its prior; returns the sum in a fixed order. */
+INLINE double evidence_bet(double *wealth, const double *prior, const double *row, const double *inverse_z, double f, int experts)
 {
-    double lanes[LANES] = {0};
-    for (int e = 0; e < experts; e += LANES)
-        for (int i = 0; i < LANES; i++) {
-            const double grown = (prior[e + i] + wealth[e + i]) * ((row[e + i] * inverse_z[e + i]) * f);
-            const double top = prior[e + i] * cap;
-            wealth[e + i] = grown < top ? grown : top;
-            lanes[i] += wealth[e + i];
-        }
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    lanes_t even = {0}, odd = {0};
+    for (int e = 0; e < experts; e += LANES) {
+        const lanes_t *p = (const lanes_t *)(prior + e), *l = (const lanes_t *)(row + e), *z = (const lanes_t *)(inverse_z + e);
+        lanes_t *w = (lanes_t *)(wealth + e);
+        w[0] = (p[0] + w[0]) * ((l[0] * z[0]) * f);
+        w[1] = (p[1] + w[1]) * ((l[1] * z[1]) * f);
+        even += w[0];
+        odd += w[1];
+    }
+    even += odd;
+    return (even[0] + even[2]) + (even[1] + even[3]);
+}
+
+/* No expert's R may exceed the cap; called only where one of them could. */
+INLINE double evidence_cap(double *wealth, const double *prior, double cap, int experts)
+{
+    double sum = 0.0;
+    for (int e = 0; e < experts; e++) {
+        const double top = prior[e] * cap;
+        wealth[e] = wealth[e] < top ? wealth[e] : top;
+        sum += wealth[e];
+    }
+    return sum;
+}
+
+INLINE uint16_t *evidence_recent(const evidence_t *a, int b)
+{
+    return a->recent + (size_t)b * (PLUG_INS + 1);
 }
 
 /* The histogram of the last w fed bins bets, w = 64, 256, 1024; returns the sum of the three. */
-static inline double evidence_plug_in(evidence_t *a, int b, double q, double cap)
+INLINE double evidence_plug_in(evidence_t *a, int b, double inverse_q, double cap)
 {
     const double share = a->g[b] / a->total;
+    const uint16_t *recent = evidence_recent(a, b);
     double sum = 0.0;
     for (int i = 0; i < PLUG_INS; i++) {
-        const int64_t w = PLUG_IN_WINDOWS[i], filled = a->fed < w ? a->fed : w;
-        const double bet = (a->recent[(size_t)i * a->bins + b] + w * share) / (filled + w);
-        const double grown = (1.0 + a->plug_in[i]) * bet / q;
+        const int w = PLUG_IN_WINDOWS[i];
+        const double weight = a->fed < w ? 1.0 / (double)(a->fed + w) : PLUG_IN_WEIGHTS[i];
+        const double grown = (1.0 + a->plug_in[i]) * ((recent[i] + w * share) * weight * inverse_q);
         a->plug_in[i] = grown < cap ? grown : cap;
         sum += a->plug_in[i];
     }
@@ -105,52 +128,53 @@ static inline double evidence_plug_in(evidence_t *a, int b, double q, double cap
 }
 
 /* Add bin b to the history from which the histogram bets. */
-static inline void evidence_remember(evidence_t *a, int b)
+INLINE void evidence_remember(evidence_t *a, int b)
 {
     for (int i = 0; i < PLUG_INS; i++) {
         const int64_t w = PLUG_IN_WINDOWS[i];
-        uint16_t *counts = a->recent + (size_t)i * a->bins;
-        counts[b]++;
+        evidence_recent(a, b)[i]++;
         if (a->fed >= w)
-            counts[a->history[(a->fed - w) % HISTORY]]--;
+            evidence_recent(a, a->history[(a->fed - w) & (HISTORY - 1)])[i]--;
     }
-    a->history[a->fed % HISTORY] = (uint8_t)b;
+    a->history[a->fed & (HISTORY - 1)] = (uint8_t)b;
     a->fed++;
 }
 
 /* Put back a history of `count` bins, oldest first, of which the last is number fed - 1. */
 static void evidence_recall(evidence_t *a, const uint8_t *bins, int64_t count, int64_t fed)
 {
-    memset(a->recent, 0, PLUG_INS * a->bins * sizeof *a->recent);
+    memset(a->recent, 0, a->bins * (PLUG_INS + 1) * sizeof *a->recent);
     for (int64_t age = count; age > 0; age--) {
         const uint8_t b = bins[count - age];
-        a->history[(fed - age) % HISTORY] = b;
+        a->history[(fed - age) & (HISTORY - 1)] = b;
         for (int i = 0; i < PLUG_INS; i++)
-            a->recent[(size_t)i * a->bins + b] += age <= PLUG_IN_WINDOWS[i];
+            evidence_recent(a, b)[i] += age <= PLUG_IN_WINDOWS[i];
     }
     a->fed = fed;
 }
 
-/* Probability of bin b before this event is counted; bins that were never met do not take part in it until they are. */
-static inline double evidence_predict(evidence_t *a, int b)
+/* 1 / the probability of bin b before this event is counted; bins that were never met do not take part in it until they are. */
+INLINE double evidence_inverse_q(evidence_t *a, int b)
 {
     const int extra = b - (a->bins - 2);
     if (extra >= 0 && a->is_unseen[extra]) {
         a->is_unseen[extra] = 0;
-        return a->g[b] / a->total;
+        return a->total / a->g[b];
     }
-    return a->g[b] / (a->total - 0.5 * (a->is_unseen[0] + a->is_unseen[1]));
+    return (a->total - 0.5 * (a->is_unseen[0] + a->is_unseen[1])) / a->g[b];
 }
 
 /* Bet on the bin of one event, then count it. */
-static inline void evidence_feed(evidence_t *a, int b)
+INLINE void evidence_feed(evidence_t *a, int b)
 {
     if (a->clock >= a->refresh_at)
         evidence_refresh(a);
-    const double q = evidence_predict(a, b), cap = WEALTH_CAP * a->budget;
+    const double inverse_q = evidence_inverse_q(a, b), cap = WEALTH_CAP * a->budget;
     const double *row = a->table + (size_t)a->rows[b] * a->experts;
-    const double experts = evidence_bet(a->wealth, a->prior, row, a->inverse_z, a->qs[b] / q, cap, a->experts);
-    a->s = experts + PLUG_IN_SHARE / PLUG_INS * evidence_plug_in(a, b, q, cap);
+    double experts = evidence_bet(a->wealth, a->prior, row, a->inverse_z, a->qs[b] * inverse_q, a->experts);
+    if (experts > a->least_prior * cap)
+        experts = evidence_cap(a->wealth, a->prior, cap, a->experts);
+    a->s = experts + PLUG_IN_SHARE / PLUG_INS * evidence_plug_in(a, b, inverse_q, cap);
     evidence_remember(a, b);
     a->clock++;
     if (a->total < REFERENCE_CAP && a->s < a->budget) {
@@ -173,7 +197,7 @@ static void evidence_roll_back(evidence_t *a)
 /* After an episode: the histogram bets start with no history, and the shares are due for a refresh. */
 static void evidence_restart(evidence_t *a)
 {
-    memset(a->recent, 0, PLUG_INS * a->bins * sizeof *a->recent);
+    memset(a->recent, 0, a->bins * (PLUG_INS + 1) * sizeof *a->recent);
     a->fed = 0;
     a->refresh_at = a->clock;
 }

@@ -2,7 +2,7 @@
  *
  * With a_i = c_i + 1/2 over K groups of bins, N = n + K/2 and l_i = log q_i:
  *     KL(window || reference) = S/N - log N - X/N,   S = sum a_i log a_i,   X = sum a_i l_i
- * Both sums are 64-bit fixed-point numbers: a sum is then exactly that of the current counts, whatever came before,
+ * Both are 64-bit fixed-point numbers: S - X is then exactly that of the current counts, whatever came before,
  * so that nothing drifts in 10^9 events and a restored gauge is the same bit for bit.
  * JS is sum h_i of two-argument terms at a fixed N, kept the same way once the window is full; until then it is summed when asked for.
  */
@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "cpu.h"
+
 #define JS_SCALE 4503599627370496.0     /* 2^52 */
 
 typedef struct {
@@ -22,31 +24,30 @@ typedef struct {
     const uint8_t *group_of;        /* (bins,) the group of each bin */
     const int64_t *entropy_step;    /* (window + 1,) F(c + 1) - F(c), F(c) = (c + 1/2) log(c + 1/2), times scale */
     const double *share;            /* (groups,) q_i */
-    const int64_t *log_share;       /* (groups,) log q_i, times scale / 2 */
+    const int64_t *log_share;       /* (groups,) log q_i, times scale */
     const uint8_t *in_reference;    /* (groups,) the reference has it */
     int32_t *counts;                /* (groups,) */
     int64_t *terms;                 /* (groups,) JS terms */
-    int64_t entropy, entropy_empty; /* S, and S of the empty window */
-    int64_t cross, cross_empty;     /* X */
-    int64_t js;
+    int64_t sum, sum_empty;         /* S - X, and what it is of an empty window */
+    int64_t js;                     /* sum of the terms */
     double scale;
     double limit, calm_limit;       /* nats of plug-in divergence: above limit it is open, at most calm_limit it is calm */
     double bias_per_group;          /* added to both limits for each occupied group but one */
 } gauge_t;
 
-static inline double js_term(double p, double q)
+INLINE double js_term(double p, double q)
 {
     const double middle = 0.5 * (p + q);
     return 0.5 * (p * log(p / middle) + q * log(q / middle));
 }
 
-static inline int64_t gauge_js_term(const gauge_t *a, int group)
+INLINE int64_t gauge_js_term(const gauge_t *a, int group)
 {
     const double p = (a->counts[group] + 0.5) / (a->filled + 0.5 * a->groups);
     return llround(js_term(p, a->share[group]) * JS_SCALE);
 }
 
-static void gauge_sum_js(gauge_t *a)
+INLINE void gauge_sum_js(gauge_t *a)
 {
     a->js = 0;
     for (int i = 0; i < a->groups; i++)
@@ -59,37 +60,32 @@ static void gauge_clear(gauge_t *a)
     a->filled = a->occupied = 0;
     for (int i = 0; i < a->groups; i++)
         a->occupied += a->in_reference[i];
-    a->entropy = a->entropy_empty;
-    a->cross = a->cross_empty;
+    a->sum = a->sum_empty;
 }
 
-static inline void gauge_add(gauge_t *a, int group)
+INLINE void gauge_add(gauge_t *a, int group)
 {
     const int32_t count = a->counts[group]++;
-    a->entropy += a->entropy_step[count];
-    a->cross += 2 * a->log_share[group];
+    a->sum += a->entropy_step[count] - a->log_share[group];
     a->occupied += count == 0 && !a->in_reference[group];
 }
 
-static inline void gauge_drop(gauge_t *a, int group)
+INLINE void gauge_drop(gauge_t *a, int group)
 {
     const int32_t count = --a->counts[group];
-    a->entropy -= a->entropy_step[count];
-    a->cross -= 2 * a->log_share[group];
+    a->sum -= a->entropy_step[count] - a->log_share[group];
     a->occupied -= count == 0 && !a->in_reference[group];
 }
 
-/* One event comes in; `out` is the bin that the window loses, read only when it is full. */
-static inline void gauge_push(gauge_t *a, int in, int out)
+/* One event comes in, from group `comes`, and one of group `goes` leaves; the latter is read only when the window is full. */
+INLINE void gauge_push(gauge_t *a, int comes, int goes)
 {
-    const int comes = a->group_of[in];
     if (a->filled < a->window) {
         gauge_add(a, comes);
         if (++a->filled == a->window && a->is_js)
             gauge_sum_js(a);
         return;
     }
-    const int goes = a->group_of[out];
     if (comes == goes)
         return;
     gauge_add(a, comes);
@@ -102,8 +98,21 @@ static inline void gauge_push(gauge_t *a, int in, int out)
     }
 }
 
+/* Events come in; `ring` holds the ones before them, of which the last stands before `head`. */
+INLINE void gauge_push_many(gauge_t *shared, const uint8_t *ring, int capacity, int head, const uint8_t *bins, int count)
+{
+    gauge_t a = *shared;                    /* a copy of its own: stores to bytes cannot change it, so it stays in registers */
+    int out = head - a.window < 0 ? head - a.window + capacity : head - a.window;
+    for (int i = 0; i < count; i++) {
+        const uint8_t leaves = i < a.window ? ring[out] : bins[i - a.window];
+        out = out + 1 == capacity ? 0 : out + 1;
+        gauge_push(&a, a.group_of[bins[i]], a.group_of[leaves]);
+    }
+    *shared = a;
+}
+
 /* Plug-in divergence in nats, of a window that may still be filling. */
-static inline double gauge_value(gauge_t *a)
+INLINE double gauge_value(gauge_t *a)
 {
     if (a->is_js) {
         if (a->filled < a->window)
@@ -111,20 +120,20 @@ static inline double gauge_value(gauge_t *a)
         return a->js / JS_SCALE;
     }
     const double total = a->filled + 0.5 * a->groups;
-    return (double)(a->entropy - a->cross) / a->scale / total - log(total);
+    return (double)a->sum / a->scale / total - log(total);
 }
 
-static inline double gauge_bias(const gauge_t *a)
+INLINE double gauge_bias(const gauge_t *a)
 {
     return a->bias_per_group * (a->occupied - 1);
 }
 
-static inline int gauge_is_open(gauge_t *a)
+INLINE int gauge_is_open(gauge_t *a)
 {
     return a->filled == a->window && gauge_value(a) > a->limit + gauge_bias(a);
 }
 
-static inline int gauge_is_calm(gauge_t *a)
+INLINE int gauge_is_calm(gauge_t *a)
 {
     return a->filled == a->window && gauge_value(a) <= a->calm_limit + gauge_bias(a);
 }

@@ -7,7 +7,10 @@ cdef extern from "cpu.h":
         LANES
 
 cdef extern from "bins.h":
-    int64_t bins_cell(const double *edges, int padded, double x) nogil
+    ctypedef struct cells_t:
+        const double *edges
+        const uint8_t *bin_of_cell
+        int padded, missing
 
 cdef extern from "gauge.h":
     ctypedef struct gauge_t:
@@ -19,7 +22,7 @@ cdef extern from "gauge.h":
         const uint8_t *in_reference
         int32_t *counts
         int64_t *terms
-        int64_t entropy_empty, cross_empty
+        int64_t sum_empty
         double scale, limit, calm_limit, bias_per_group
     void gauge_clear(gauge_t *a) nogil
     double gauge_value(gauge_t *a) nogil
@@ -42,7 +45,7 @@ cdef extern from "evidence.h":
         double plug_in[3]
         uint16_t *recent
         uint8_t *history
-        double total, budget, s
+        double least_prior, total, budget, s
         int64_t fed, clock, refresh_at
         uint8_t is_unseen[2]
         uint8_t kept_unseen[2]
@@ -67,7 +70,10 @@ cdef extern from "tracker.h":
         evidence_t evidence
         int stride, phase, mode
         int64_t calm, calm_needed, seen
-    void tracker_push(tracker_t *a, int b) nogil
-    int tracker_observe(tracker_t *a, int b) nogil
+    void tracker_push(tracker_t *a, const uint8_t *bins, int count) nogil
+    int tracker_take_bin(tracker_t *a, uint8_t b) nogil
+    int tracker_take(tracker_t *a, const cells_t *cells, double x) nogil
+    int64_t tracker_take_many(tracker_t *a, const cells_t *cells, const double *values, int64_t count, int *verdict) nogil
+    int64_t tracker_take_bins(tracker_t *a, const uint8_t *bins, int64_t count, int *verdict) nogil
     void tracker_begin_episode(tracker_t *a) nogil
     void tracker_end_episode(tracker_t *a) nogil

@@ -27,10 +27,7 @@ cdef class Tracker:
     cdef tracker_t t
     cdef void *block
     cdef list owned                     # arrays that the C structs point into
-    cdef const double *edges
-    cdef int padded
-    cdef const uint8_t *bin_of_cell
-    cdef int missing
+    cdef cells_t cells
     cdef bint is_numeric
     cdef dict texts
     cdef object find
@@ -41,7 +38,6 @@ cdef class Tracker:
         self.t.has_criterion = has_criterion
         self.t.calm_needed = calm_needed
         self.t.stride = stride
-        self.missing = bins.missing
         self.is_numeric = hasattr(bins, "edges")
         if self.is_numeric:
             self._set_edges(bins)
@@ -59,48 +55,38 @@ cdef class Tracker:
 
     def update(self, x):
         """Take one observation; return what it caused."""
-        return tracker_observe(&self.t, self._bin(x))
+        cdef void *found
+        if self.is_numeric:
+            return tracker_take(&self.t, &self.cells, PyFloat_AS_DOUBLE(x) if PyFloat_CheckExact(x) else as_float(x))
+        if type(x) is str:
+            found = <void *>PyDict_GetItem(self.texts, x)
+            if found != NULL:
+                return tracker_take_bin(&self.t, <object>found)
+        return tracker_take_bin(&self.t, self.find(x))
 
     def update_many(self, const double[::1] values, Py_ssize_t start):
         """Take observations from `start` until one causes something; return (index after it, what it caused)."""
-        cdef Py_ssize_t i = start, stop = values.shape[0]
         cdef int verdict = QUIET
-        with nogil:
-            while i < stop and verdict == QUIET:
-                verdict = tracker_observe(&self.t, self._cell(values[i]))
-                i += 1
-        return i, verdict
+        cdef int64_t taken = 0
+        if start < values.shape[0]:
+            with nogil:
+                taken = tracker_take_many(&self.t, &self.cells, &values[start], values.shape[0] - start, &verdict)
+        return start + taken, verdict
 
     def update_bins(self, const uint8_t[::1] bins, Py_ssize_t start):
         """The same for bins."""
-        cdef Py_ssize_t i = start, stop = bins.shape[0]
         cdef int verdict = QUIET
-        with nogil:
-            while i < stop and verdict == QUIET:
-                verdict = tracker_observe(&self.t, bins[i])
-                i += 1
-        return i, verdict
+        cdef int64_t taken = 0
+        if start < bins.shape[0]:
+            with nogil:
+                taken = tracker_take_bins(&self.t, &bins[start], bins.shape[0] - start, &verdict)
+        return start + taken, verdict
 
     def prefill(self, const uint8_t[::1] bins):
         """Put bins into the windows without counting them as seen."""
         cdef Py_ssize_t i
         for i in range(bins.shape[0]):
-            tracker_push(&self.t, bins[i])
-
-    cdef inline int _cell(self, double x) noexcept nogil:
-        if x != x:
-            return self.missing
-        return self.bin_of_cell[bins_cell(self.edges, self.padded, x)]
-
-    cdef inline int _bin(self, object x) except -1:
-        cdef void *found
-        if self.is_numeric:
-            return self._cell(PyFloat_AS_DOUBLE(x) if PyFloat_CheckExact(x) else as_float(x))
-        if type(x) is str:
-            found = <void *>PyDict_GetItem(self.texts, x)
-            if found != NULL:
-                return <object>found
-        return self.find(x)
+            tracker_push(&self.t, &bins[i], 1)
 
     # ------------------------------------------------------------------ episodes
 
@@ -168,7 +154,7 @@ cdef class Tracker:
 
     cdef object _evidence_state(self):
         cdef evidence_t *a = &self.t.evidence
-        cdef Py_ssize_t size = a.bins * sizeof(double), last = a.fed % HISTORY
+        cdef Py_ssize_t size = a.bins * sizeof(double), last = a.fed & (HISTORY - 1)
         ring = <bytes>PyBytes_FromStringAndSize(<char *>a.history, HISTORY)
         return EvidenceState(
             g=PyBytes_FromStringAndSize(<char *>a.g, size), kept=PyBytes_FromStringAndSize(<char *>a.kept, size),
@@ -241,7 +227,7 @@ cdef class Tracker:
             a.qs = <double *>take(block, &used, a.bins * doubles)
             a.wealth = <double *>take(block, &used, a.experts * doubles)
             a.inverse_z = <double *>take(block, &used, a.experts * doubles)
-            a.recent = <uint16_t *>take(block, &used, PLUG_INS * a.bins * sizeof(uint16_t))
+            a.recent = <uint16_t *>take(block, &used, (PLUG_INS + 1) * a.bins * sizeof(uint16_t))
             a.history = <uint8_t *>take(block, &used, HISTORY)
             a.kept = <double *>take(block, &used, a.bins * doubles)
         for i in range(t.gauge_count):
@@ -255,8 +241,8 @@ cdef class Tracker:
         cdef Py_ssize_t count = len(bins.edges)
         padded = array("d", [NAN]) * ((count + LANES - 1) // LANES * LANES)
         padded[:count] = array("d", bins.edges.tolist())
-        self.edges, self.padded = self._doubles(padded), len(padded)
-        self.bin_of_cell = self._bytes(bins.bin_of_cell)
+        self.cells.edges, self.cells.padded = self._doubles(padded), len(padded)
+        self.cells.bin_of_cell, self.cells.missing = self._bytes(bins.bin_of_cell), bins.missing
         return 0
 
     cdef int _set_gauge(self, gauge_t *gauge, plan) except -1:
@@ -264,7 +250,7 @@ cdef class Tracker:
         gauge.group_of, gauge.in_reference = self._bytes(plan.group_of), self._bytes(plan.in_reference)
         gauge.share = self._doubles(plan.share)
         gauge.entropy_step, gauge.log_share = self._integers(plan.entropy_step), self._integers(plan.log_share)
-        gauge.entropy_empty, gauge.cross_empty, gauge.scale = plan.entropy_empty, plan.cross_empty, plan.scale
+        gauge.sum_empty, gauge.scale = plan.sum_empty, plan.scale
         gauge.limit, gauge.calm_limit, gauge.bias_per_group = plan.limit, plan.calm_limit, plan.bias_per_group
         gauge_clear(gauge)
         return 0
@@ -274,7 +260,7 @@ cdef class Tracker:
         a.table, a.prior, a.rows = self._doubles(stake.table.reshape(-1)), self._doubles(stake.prior), self._bytes(stake.rows)
         memcpy(a.g, self._doubles(stake.counts), a.bins * sizeof(double))
         a.total = evidence_sum(a.g, a.bins)
-        a.budget = stake.budget
+        a.budget, a.least_prior = stake.budget, stake.prior[stake.prior > 0].min()
         for i in range(2):
             a.is_unseen[i] = stake.is_unseen[i]
         evidence_keep(a)
