@@ -55,7 +55,7 @@ def criterion_gauges(reference: Reference, window: int, min_effect: float | None
     Without min_effect the longest gauge alone is kept, to tell when an episode is over.
     """
     groups = merged(reference.bins)
-    counts = np.bincount(groups, reference.bins.counts)
+    counts = np.bincount(groups, reference.bins.counts).astype(float)
     n = max(1, min(window, int(reference.m) // 4))
     windows = [n] if min_effect is None else [n, *(w for w in (n // 4, n // 16) if w >= LEAST_WINDOW)]
     effect = LEAST_EFFECT if min_effect is None else min_effect
@@ -79,7 +79,7 @@ def merged(bins: NumericBins | CategoricalBins) -> npt.NDArray[np.intp]:
         return np.arange(bins.k)
     nominal = nearest(bins.prior[:-2], bin_masses(MERGED, 4))
     used, groups = np.unique(nominal, return_inverse=True)
-    return np.r_[groups, len(used), len(used) + 1]
+    return np.concatenate([groups, [len(used), len(used) + 1]])
 
 
 def _gauge(window: int, measure: str, groups: npt.NDArray[np.intp], counts: Floats, limit: float, calm_limit: float, bias: float) -> GaugePlan:

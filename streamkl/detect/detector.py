@@ -7,30 +7,23 @@ Rule 2: one observation causes at most one event.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.detect.episode import Episode
 from streamkl.detect.event import CriterionReading, DriftEvent
-from streamkl.detect.learning import Learning
+from streamkl.detect.life import Life
 from streamkl.detect.recent import cleaned
 from streamkl.detect.settings import Settings, budget_of, not_built
-from streamkl.detect.verdict import Verdict
 from streamkl.detect.state import VERSION, DetectorState
-from streamkl.detect.watching import Watching, nothing_seen
+from streamkl.detect.watching import nothing_seen
 from streamkl.divergence import Estimate
 from streamkl.errors import ConfigError, StateError
 from streamkl.sketch import blob
 from streamkl.sketch.histogram import Histogram
 from streamkl.sketch.reference import Reference
 
-EVENT_MEASURES = ("kl", "js", "kl_reverse", "psi", "total_variation", "hellinger", "chi_square")
-EVENT_BINS = 5
 NO_TIME = np.iinfo(np.int64).min        # in update_many's `at`: this observation has no time
-KINDS = {
-    Verdict.LEARNED: "reference.learned", Verdict.REBASELINED: "reference.rebaselined",
-    Verdict.RAISED: "drift.raised", Verdict.RESOLVED: "drift.resolved",
-}
 
 
 class Detector:
@@ -70,15 +63,8 @@ class Detector:
 
     def _set_up(self, settings: Settings, given: Reference | None) -> None:
         self._settings, self._given = settings, given
-        self._before = self._episode_number = self._call_end = self._call_size = 0
-        self._last_raised = -1
-        self._learning: Learning | None = None
-        self._watching: Watching | None = None
-        self._episode: Episode | None = None
-        if given is None:
-            self._learn(Learning(settings.kind, settings.warmup))
-        else:
-            self._watch(Watching(settings, given, is_given=True))
+        self._life = Life(settings, given)
+        self._call_end = self._call_size = 0        # the last update_many: observations after it, and how many it took
 
     # ------------------------------------------------------------------ observations
 
@@ -87,8 +73,8 @@ class Detector:
 
         x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
         """
-        verdict = self._step(x)
-        return self._turn(verdict, at, None) if verdict else None
+        verdict = self._life.step(x)
+        return self._life.turn(verdict, at) if verdict else None
 
     def update_many(
         self, xs: Iterable[object] | npt.NDArray[np.generic], at: Sequence[int] | npt.NDArray[np.int64] | None = None
@@ -103,10 +89,10 @@ class Detector:
         events, i = [], 0
         first = self.n
         while i < len(values):
-            i, verdict = self._phase.update_many(values, i)
+            i, verdict = self._life.phase.update_many(values, i)
             if verdict:
                 time = None if times is None or times[i - 1] == NO_TIME else int(times[i - 1])
-                events.append(self._turn(verdict, time, i - 1))
+                events.append(self._life.turn(verdict, time, i - 1))
         self._call_end, self._call_size = first + len(values), len(values)
         return events
 
@@ -116,14 +102,7 @@ class Detector:
         While drifting: learnt from the observations since the alarm, as soon as there are enough. While watching: a new reference is
         learnt from the observations to come. While learning: no effect.
         """
-        if self._episode is not None:
-            return self._turn(Verdict.REBASELINED, None, None) if self._episode.rebaseline(reason) else None
-        if self._watching is not None:
-            watching = self._watching
-            needed = self._settings.warmup if watching.is_given else int(watching.reference.m)
-            self._before = self.n
-            self._learn(Learning(self._settings.kind, needed, is_rebaseline=True, reason=reason))
-        return None
+        return self._life.rebaseline(reason)
 
     # ------------------------------------------------------------------ reading
 
@@ -135,19 +114,18 @@ class Detector:
     @property
     def state(self) -> str:
         """"learning", "watching" or "drifting"."""
-        return "learning" if self._learning else "drifting" if self._episode else "watching"
+        return self._life.state
 
     @property
     def n(self) -> int:
         """Observations seen."""
-        counter = self._learning or self._watching.tracker      # type: ignore[union-attr]
-        return self._before + counter.seen
+        return self._life.n
 
     @property
     def drift_detected(self) -> bool:
         """Whether the last `update`, or any observation of the last `update_many`, raised drift."""
         size = self._call_size if self.n == self._call_end else 1
-        return 0 <= self.n - size <= self._last_raised
+        return 0 <= self.n - size <= self._life.last_raised
 
     @property
     def budget(self) -> float:
@@ -157,17 +135,17 @@ class Detector:
     @property
     def evidence(self) -> float:
         """Wealth of the bets against the reference, as compared with `budget`; 0 while learning or drifting, and with a threshold alarm."""
-        return self._settings.stride * self._watching.tracker.evidence if self._watching and not self._episode else 0.0
+        return self._life.evidence
 
     @property
     def reference(self) -> Reference | None:
         """The current reference; None while learning."""
-        return self._watching.reference if self._watching else None
+        return self._life.watching.reference if self._life.watching else None
 
     def histogram(self, against: str = "reference") -> Histogram:
         """Return the window's raw counts beside the reference's, over the stream's own bins; empty while learning."""
         _check_against(against)
-        return self._watching.histogram() if self._watching else Histogram([], np.zeros(0), np.zeros(0))
+        return self._life.watching.histogram() if self._life.watching else Histogram([], np.zeros(0), np.zeros(0))
 
     def divergence(self, measure: str = "kl", base: float | None = None, against: str = "reference") -> Estimate:
         """Return D(window || reference): its bias taken off, a 95 % interval, the plug-in value; in nats, or bits with base=2.
@@ -176,14 +154,14 @@ class Detector:
         value and plug_in NaN, low 0, high inf. Raises ValueError for an unknown measure.
         """
         _check_against(against)
-        return self._watching.estimate(measure, base) if self._watching else nothing_seen(measure, base)
+        return self._life.watching.estimate(measure, base) if self._life.watching else nothing_seen(measure, base)
 
     def contributions(self, measure: str = "kl") -> list[tuple[str, float]]:
         """Return (label, nats) of every bin, largest first, none negative; they sum to the plug-in divergence. [] while learning.
 
         For "kl" a bin's part is p log(p/q) - p + q, which sums to the same as p log(p/q) and is large for a bin that emptied, too.
         """
-        return [(change.label, change.nats) for change in self._watching.changes(measure)] if self._watching else []
+        return [(change.label, change.nats) for change in self._life.watching.changes(measure)] if self._life.watching else []
 
     def criterion(self) -> tuple[CriterionReading, ...]:
         """Not built yet: raises ConfigError."""
@@ -201,68 +179,6 @@ class Detector:
     def __repr__(self) -> str:
         return f"<Detector {self.name[:60]!r}: {self.state} after {self.n} observations>"
 
-    # ------------------------------------------------------------------ life
-
-    def _learn(self, learning: Learning) -> None:
-        self._learning, self._watching, self._episode = learning, None, None
-        self._phase: Learning | Watching | Episode = learning
-        self._step = learning.update
-
-    def _watch(self, watching: Watching) -> None:
-        self._learning, self._watching, self._episode = None, watching, None
-        self._phase, self._step = watching, watching.tracker.update
-
-    def _drift(self, episode: Episode) -> None:
-        self._episode = episode
-        self._phase, self._step = episode, episode.update
-
-    def _turn(self, verdict: int, at: int | None, position: int | None) -> DriftEvent:
-        """Turn the page of the stream's life that a verdict ends; return the event that tells it."""
-        if verdict == Verdict.RAISED:
-            return self._raise_drift(at, position)
-        if verdict == Verdict.RESOLVED:
-            self._end_episode()
-        reason = self._learn_reference() if verdict in (Verdict.LEARNED, Verdict.REBASELINED) else ""
-        return self._event(Verdict(verdict), at, position, reason)
-
-    def _raise_drift(self, at: int | None, position: int | None) -> DriftEvent:
-        watching = self._current()
-        self._episode_number += 1
-        event = self._event(Verdict.RAISED, at, position, "")
-        self._last_raised = event.index
-        watching.raised += 1
-        watching.tracker.begin_episode()
-        self._drift(Episode(self._settings, watching))
-        return event
-
-    def _end_episode(self) -> None:
-        watching = self._current()
-        watching.tracker.end_episode()
-        self._watch(watching)
-
-    def _learn_reference(self) -> str:
-        """Make what was collected the reference; return the reason that was given for it."""
-        source = self._learning or self._episode
-        assert source is not None
-        watching = Watching(self._settings, source.learn(), is_given=False)
-        watching.prefill(source.values)
-        self._before = self.n
-        self._watch(watching)
-        return source.reason
-
-    def _current(self) -> Watching:
-        assert self._watching is not None
-        return self._watching
-
-    def _event(self, verdict: Verdict, at: int | None, position: int | None, reason: str) -> DriftEvent:
-        watching = self._current()
-        return DriftEvent(
-            kind=KINDS[verdict], stream=self.name, index=self.n - 1, position=position, at=at, episode=self._episode_number,
-            evidence=self.evidence if verdict == Verdict.RAISED else 0.0, budget=self.budget, guarantee=watching.guarantee(),
-            divergence={measure: watching.estimate(measure) for measure in EVENT_MEASURES}, criterion=watching.criterion(),
-            bins=tuple(watching.changes("kl")[:EVENT_BINS]), window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
-        )
-
     # ------------------------------------------------------------------ state
 
     def clone(self) -> Detector:
@@ -272,14 +188,12 @@ class Detector:
         return fresh
 
     def to_bytes(self) -> bytes:
-        """Return all of the detector as a blob (versioned, checksummed, no pickle); `from_bytes` goes on bit for bit."""
-        return blob.seal("detector", VERSION, DetectorState(
-            settings=self._settings, given=self._given.to_state() if self._given else None, before=self._before,
-            episode_number=self._episode_number, last_raised=self._last_raised, call_end=self._call_end, call_size=self._call_size,
-            learning=self._learning.to_state() if self._learning else None,
-            watching=self._watching.to_state() if self._watching else None,
-            episode=self._episode.to_state() if self._episode else None,
-        ))
+        """Return all of the detector as a blob (versioned, checksummed, no pickle); `from_bytes` goes on bit for bit.
+
+        Equal observations give equal bytes, however they were batched; `drift_detected` then tells of the last observation.
+        """
+        given = self._given.to_state() if self._given else None
+        return blob.seal("detector", VERSION, DetectorState(self._settings, given, self._life.to_state()))
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Detector:
@@ -287,24 +201,11 @@ class Detector:
         state = blob.unseal("detector", VERSION, stored, DetectorState)
         detector = cls.__new__(cls)
         try:
-            detector._restore(state)
+            detector._set_up(state.settings, Reference.from_state(state.given) if state.given else None)
+            detector._life.restore(detector._given, state.life)
         except (ValueError, TypeError, OverflowError) as error:
             raise StateError(f"the stored detector is inconsistent: {error}; restore a backup, or start the stream anew") from error
         return detector
-
-    def _restore(self, state: DetectorState) -> None:
-        if (state.learning is None) == (state.watching is None) or (state.episode and not state.watching):
-            raise ValueError("it neither learns nor watches, or both")
-        self._set_up(state.settings, Reference.from_state(state.given) if state.given else None)
-        self._before, self._episode_number, self._last_raised = state.before, state.episode_number, state.last_raised
-        self._call_end, self._call_size = state.call_end, state.call_size
-        if state.learning:
-            self._learn(Learning.from_state(state.settings.kind, state.learning))
-        if state.watching:
-            watching = Watching.from_state(state.settings, self._given, state.watching)
-            self._watch(watching)
-            if state.episode:
-                self._drift(Episode.from_state(state.settings, watching, state.episode))
 
     def __reduce__(self) -> tuple[Callable[[bytes], Detector], tuple[bytes]]:
         return type(self).from_bytes, (self.to_bytes(),)

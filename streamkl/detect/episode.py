@@ -31,13 +31,20 @@ class Episode:
         self._tracker = watching.tracker
         self._watching = watching
         self._kind, self._clean = settings.kind, cleaner(settings.kind)
-        self.needed = settings.warmup if watching.is_given else int(watching.reference.m)
+        self.needed = watching.relearns()
         self._hold_for = NEVER if settings.on_drift == "hold" else _hold_for(settings, self.needed, watching.window)
         self.values = Recent(settings.kind, self.needed)
         self.since = 0
         self.is_due = False
         self.reason = ""
-        self._settle_when_due()
+
+    @classmethod
+    def begin(cls, settings: Settings, watching: Watching) -> Episode:
+        """Return the episode of an alarm that was raised just now."""
+        watching.tracker.begin_episode()
+        episode = cls(settings, watching)
+        episode._settle_when_due()
+        return episode
 
     def update(self, x: object) -> int:
         """Take one observation; return RESOLVED or REBASELINED where it ends the episode."""

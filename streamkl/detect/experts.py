@@ -124,7 +124,7 @@ def _normal_scores(masses: Floats) -> Floats:
     normal = NormalDist()
     inner = np.cumsum(masses)[:-1]
     density = np.r_[0.0, [normal.pdf(normal.inv_cdf(p)) for p in inner], 0.0]
-    return (density[:-1] - density[1:]) / masses
+    return np.asarray((density[:-1] - density[1:]) / masses)
 
 
 def _padded(table: Floats, prior: Floats) -> tuple[Floats, Floats]:

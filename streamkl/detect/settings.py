@@ -73,7 +73,7 @@ def budget_of(false_alarms: object) -> float:
         return float(min(false_alarms, 10**300))
     match = re.fullmatch(r"\s*([\d.,_e+]+)\s+(?:per|in)\s+([\d.,_e+]+)\s+(\w+)\s*", str(false_alarms), re.IGNORECASE)
     if match is None:
-        raise ConfigError(f"false_alarms={false_alarms!r} is not understood; write e.g. '1 per 1000000 events', or a number of events per false alarm")
+        raise ConfigError(f"false_alarms={false_alarms!r} is not understood; write e.g. '1 per 1000000 events', or the number of events")
     alarms, events, unit = match.groups()
     if unit.lower() not in ("event", "events", "observation", "observations"):
         not_built(f"false_alarms={false_alarms!r}: a budget per {unit}", "write it per number of events, e.g. '1 per 1000000 events'")

@@ -66,19 +66,24 @@ class EpisodeState:
 
 
 @dataclass(frozen=True)
-class DetectorState:
-    """All of a detector; exactly one of learning and watching is there, an episode only beside watching.
+class LifeState:
+    """Where a stream is in its life: exactly one of learning and watching is there, an episode only beside watching.
 
-    before: observations before the current part of its life. call_end: observations after the last call, of which it took call_size.
+    before: observations before the current counter began.
     """
 
-    settings: Settings
-    given: ReferenceState | None
     before: int
     episode_number: int
     last_raised: int
-    call_end: int
-    call_size: int
     learning: LearningState | None
     watching: WatchingState | None
     episode: EpisodeState | None
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """All of a detector."""
+
+    settings: Settings
+    given: ReferenceState | None
+    life: LifeState

@@ -77,7 +77,11 @@ class Watching:
         """Return what holds of the budget: exact up to the first alarm of a reference of independent, distinct values at stride 1."""
         if self._settings.alarm == "threshold":
             return "void"
-        return "exact" if self.reference.is_exact and self._settings.stride == 1 and self.raised == 0 else "approximate"
+        return "exact" if self.reference.is_exact and self._settings.stride == 1 and self.raised <= 1 else "approximate"
+
+    def relearns(self) -> int:
+        """Return how many observations a rebaseline learns from: as many as the reference has, the warm-up where it was given."""
+        return self._settings.warmup if self.is_given else int(self.reference.m)
 
     def to_state(self) -> WatchingState:
         """Return plain values from which `from_state` goes on."""

@@ -7,6 +7,8 @@ Rule 2: near p = q a term comes from a series in u = (p - q) / (p + q), else fro
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,14 @@ NEAR = 1 / 3  # |u| up to here, that is p/q within [1/2, 2], is left to the seri
 ORDERS = np.arange(1, 20)  # NEAR ** (2 * 19) < 1e-18
 ATANH = 1 / (2 * ORDERS + 1)  # (atanh(u) - u) / u**3 in powers of u**2
 ENTROPY = 1 / (ORDERS * (2 * ORDERS - 1))  # ((1+u) log(1+u) + (1-u) log(1-u)) / u**2 in powers of u**2
+
+
+def summed(terms: FloatArray) -> float:
+    """Return the sum, rounded once, so that the order of the bins cannot matter; inf beyond the range of floats."""
+    try:
+        return math.fsum(terms.tolist())
+    except OverflowError:
+        return math.inf
 
 
 def kl_terms(s: Shares) -> FloatArray:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.divergence.bregman import log_ratio
+from streamkl.divergence.bregman import log_ratio, summed
 from streamkl.divergence.f_divergences import TERMS
 from streamkl.divergence.shares import FloatArray, Shares, aligned, checked_smoothing, shares, side, unit_of_log
 
@@ -122,7 +122,7 @@ def estimate(
 
 def _interval(rule: Measure, s: Shares, per_n: float, per_m: float, degrees: int) -> tuple[float, float, float, float]:
     """Return value, low, high and plug-in of the sum of terms in nats."""
-    plug_in = min(math.fsum(TERMS[rule.terms](s).tolist()), rule.bound)
+    plug_in = min(summed(TERMS[rule.terms](s)), rule.bound)
     bias, null_variance = _null_law(rule, s, per_n, per_m, degrees)
     value = plug_in if math.isinf(plug_in) else max(plug_in - bias, 0.0)
     variance = _variance(rule, s, per_n, per_m) + null_variance

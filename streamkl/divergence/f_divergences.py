@@ -142,13 +142,12 @@ def f_divergence(p: npt.ArrayLike, q: npt.ArrayLike, f: Callable[[float], float]
     if not abs(at_one) <= 1e-9:
         raise ValueError(f"f(1) is {at_one}; an f-divergence needs f(1) = 0: subtract it from f")
     added = [_f_term(f, *bin_) for bin_ in zip(s.p.tolist(), s.q.tolist(), np.isneginf(s.log_q).tolist(), strict=True)]
-    total = math.inf if math.inf in added else math.fsum(added)
+    total = bregman.summed(np.array(added))
     return 0.0 if -1e-12 < total < 0 else total
 
 
 def _total(p: npt.ArrayLike, q: npt.ArrayLike, measure: str, smoothing: float) -> float:
-    # fsum rounds once: the order of the bins cannot matter
-    return math.fsum(terms(p, q, measure, smoothing).tolist())
+    return bregman.summed(terms(p, q, measure, smoothing))
 
 
 def _f_term(f: Callable[[float], float], p: float, q: float, is_q_empty: bool) -> float:

@@ -6,12 +6,10 @@ Rule 2: a covariance that is not symmetric and positive definite is refused, nev
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.divergence.bregman import kl_terms
+from streamkl.divergence.bregman import kl_terms, summed
 from streamkl.divergence.shares import FloatArray, Shares
 
 
@@ -28,23 +26,24 @@ def gaussian_kl(mean_p: npt.ArrayLike, cov_p: npt.ArrayLike, mean_q: npt.ArrayLi
     if centre_p.shape != centre_q.shape:
         raise ValueError(f"mean_p has {len(centre_p)} dimensions and mean_q has {len(centre_q)}; give both the same")
     spread_p, spread_q = (_covariance(c, len(centre_p), name) for c, name in ((cov_p, "cov_p"), (cov_q, "cov_q")))
-    scale = np.sqrt(np.diag(spread_q))  # units of q: neither huge nor tiny variances disturb what follows
-    with np.errstate(all="ignore"):
-        shift = centre_p / scale - centre_q / scale if np.isinf(centre_p - centre_q).any() else (centre_p - centre_q) / scale
-        change, p, q = ((c / scale) / scale[:, None] for c in (spread_p - spread_q, spread_p, spread_q))
-        root_q = _root(q, "cov_q")
+    scale_p, scale = np.sqrt(np.diag(spread_p)), np.sqrt(np.diag(spread_q))
+    root_p, root_q = _root(spread_p, scale_p, "cov_p"), _root(spread_q, scale, "cov_q")
+    with np.errstate(over="ignore"):
+        shift = 2 * ((centre_p / 2 - centre_q / 2) / scale)
         way = np.linalg.solve(root_q, shift)
-        return (math.fsum((way * way).tolist()) + math.fsum(_spread_terms(_root(p, "cov_p"), root_q, change).tolist())) / 2
+        change = ((spread_p - spread_q) / scale) / scale[:, None]
+        far: FloatArray = np.asarray(np.linalg.solve(root_q, (scale_p / scale)[:, None] * root_p), dtype=np.float64)
+        return (summed(way * way) + summed(_spread_terms(far, root_q, change))) / 2
 
 
-def _spread_terms(root_p: FloatArray, root_q: FloatArray, change: FloatArray) -> FloatArray:
+def _spread_terms(far: FloatArray, root_q: FloatArray, change: FloatArray) -> FloatArray:
     """l - 1 - log l for the eigenvalues l of cov_p in units of cov_q: a KL term with p = 1 and q = l."""
     inner = np.linalg.solve(root_q, np.linalg.solve(root_q, change).T)
     excess: FloatArray = np.asarray(np.linalg.eigvalsh((inner + inner.T) / 2), dtype=np.float64)
-    eigenvalues = np.sort(np.linalg.svd(np.linalg.solve(root_q, root_p), compute_uv=False)) ** 2
-    excess = np.where(np.abs(excess) < 0.5, excess, eigenvalues - 1)  # far from 1 the singular values are the more precise
+    roots = np.sort(np.linalg.svd(far, compute_uv=False))
+    excess = np.where(np.abs(excess) < 0.5, excess, roots * roots - 1)  # far from 1 the singular values are the more precise
     one, nought = np.ones_like(excess), np.zeros_like(excess)
-    return kl_terms(Shares(one, 1 + excess, nought, np.log(eigenvalues), -excess))
+    return kl_terms(Shares(one, 1 + excess, nought, 2 * np.log(roots), -excess))
 
 
 def _mean(values: npt.ArrayLike, name: str) -> FloatArray:
@@ -67,9 +66,11 @@ def _covariance(values: npt.ArrayLike, dimensions: int, name: str) -> FloatArray
     return covariance
 
 
-def _root(covariance: FloatArray, name: str) -> FloatArray:
+def _root(covariance: FloatArray, scale: FloatArray, name: str) -> FloatArray:
+    """Return the Cholesky root in units of `scale`, which neither huge nor tiny variances disturb."""
+    correlation = (covariance / scale) / scale[:, None]
     try:
-        return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+        return np.asarray(np.linalg.cholesky(correlation), dtype=np.float64)
     except np.linalg.LinAlgError as error:
-        lowest = np.linalg.eigvalsh(covariance)[0]
-        raise ValueError(f"{name} is not positive definite: its least eigenvalue is {lowest} in units of cov_q; drop dependent columns") from error
+        least = np.linalg.eigvalsh(correlation)[0]
+        raise ValueError(f"{name} is not positive definite: its correlations have the eigenvalue {least}; drop dependent columns") from error

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.divergence.bregman import kl_terms, log_ratio
+from streamkl.divergence.bregman import kl_terms, log_ratio, summed
 from streamkl.divergence.shares import FloatArray, Shares, shares, unit_of_log
 
 SERIES_REACH = 0.7  # |max(1, alpha) log(p/q)| up to here is left to the series
@@ -48,7 +48,7 @@ def bhattacharyya(p: npt.ArrayLike, q: npt.ArrayLike, base: float | None = None,
 
 def _renyi_nats(s: Shares, alpha: float) -> float:
     if alpha == 1.0:
-        return math.fsum(kl_terms(s).tolist())
+        return summed(kl_terms(s))
     if alpha == 0.0:
         is_outside = np.isneginf(s.log_p)
         lost, kept = math.fsum(s.q[is_outside].tolist()), math.fsum(s.q[~is_outside].tolist())

@@ -53,7 +53,7 @@ class NumericBins:
         Raises ValueError with fewer than 100 values that are not missing.
         >>> bins = NumericBins.learn(np.arange(1000.0))
         >>> bins.k, bins.labels()[0], int(bins.index(np.array([3.0]))[0])
-        (34, '(-inf, 8]', 0)
+        (34, '(-inf, 4]', 0)
         """
         x = np.sort(values[~np.isnan(values)])
         if len(x) < LEAST_REFERENCE:
@@ -87,14 +87,14 @@ def bin_masses(bins: int = NOMINAL, tails: int = TAILS) -> Floats:
     halving = 0.5 ** np.arange(1, tails + 1)
     halving[-1] = halving[-2]
     centre = 1.0 / (bins - 2 * tails + 2 * halving.sum())
-    return np.r_[(halving * centre)[::-1], np.full(bins - 2 * tails, centre), halving * centre]
+    return np.concatenate([(halving * centre)[::-1], np.full(bins - 2 * tails, centre), halving * centre])
 
 
 def nearest(weights: Floats, masses: Floats) -> npt.NDArray[np.intp]:
     """Return, for each weight in order, the nominal bin of `masses` in which the middle of its share lies."""
     shares = weights / weights.sum()
     middle = np.cumsum(shares) - shares / 2
-    return np.searchsorted(np.cumsum(masses)[:-1], middle, "left")
+    return np.asarray(np.searchsorted(np.cumsum(masses)[:-1], middle, "left"))
 
 
 def as_float(value: object) -> float:

@@ -45,7 +45,7 @@ def unseal(kind: str, version: int, blob: bytes, shape: type[T]) -> T:
     if name.rstrip(b"\0") != kind.encode("ascii"):
         raise StateError(f"the stored state is a {name.rstrip(bytes(1)).decode('ascii', 'replace')}, not a {kind}; use its own from_bytes")
     if found != version:
-        raise StateError(f"the stored {kind} has format version {found}, this release reads {version}; use the release that wrote it, or learn it again")
+        raise StateError(f"the stored {kind} has format version {found}, this release reads {version}; use the one that wrote it, or learn again")
     try:
         return msgspec.msgpack.decode(payload, type=shape)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:

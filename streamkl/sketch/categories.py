@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class CategoricalBins:
         return cls.from_tally(Counter(categories))
 
     @classmethod
-    def from_tally(cls, tally: dict[Category | None, float]) -> CategoricalBins:
+    def from_tally(cls, tally: Mapping[Category | None, float]) -> CategoricalBins:
         """Return the bins of counted categories; the key None counts the missing ones."""
         present = {c: n for c, n in tally.items() if c is not None}
         total = sum(present.values())

@@ -84,7 +84,7 @@ class Reference:
             return cls("numeric", NumericBins(_checked_edges(heads), sizes, float(missing)), False)
         if len(sizes) == len(heads):
             return cls("categorical", _checked_categories(heads, sizes, float(missing)), False)
-        raise ValueError(f"{len(heads)} edges or categories and {len(sizes)} counts do not fit; give one count more than edges, or one for each category")
+        raise ValueError(f"{len(heads)} edges or categories and {len(sizes)} counts do not fit; give one count more than edges, or one per category")
 
     def to_bytes(self) -> bytes:
         """Return the reference as a blob (versioned, checksummed)."""

@@ -1,0 +1,92 @@
+"""Event line: one drift event as one readable line.
+
+Rule: where, what, which stream, how far, what changed, how sure - in that order, so that the eye finds it at three in the morning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from streamkl.app.label import label
+from streamkl.detect.event import BinChange, DriftEvent
+from streamkl.divergence import Estimate
+
+BINS_SHOWN = 3
+VERBS: Final = {"drift.raised": "DRIFT", "drift.resolved": "RESOLVED", "reference.rebaselined": "REBASELINED", "reference.learned": "LEARNED"}
+
+
+def event_line(event: DriftEvent) -> str:
+    """Return the event in words, without a line feed."""
+    head = f"{place(event)}  {VERBS.get(event.kind, event.kind):<11}  {label(event.stream)}"
+    if event.kind == "drift.raised":
+        sure = f"evidence {event.evidence:.3g} >= budget {event.budget:.3g}; " if event.evidence else ""
+        return f"{head}: {alarm(event)}; {sure}episode {event.episode}"
+    if event.kind == "drift.resolved":
+        return f"{head}: back at the reference, {far(event.divergence)}; episode {event.episode} is over"
+    if event.kind == "reference.rebaselined":
+        return f"{head}: the newest {event.reference_n:,} observations are the reference now; episode {event.episode} is over"
+    return f"{head}: the first {event.reference_n:,} observations are the reference"
+
+
+def is_told(event: DriftEvent) -> bool:
+    """Return whether the event begins or ends an episode: the others are for --json."""
+    return event.kind != "reference.learned"
+
+
+def place(event: DriftEvent) -> str:
+    """Return line and time of an event."""
+    return f"line {event.position:,}" + ("" if event.at is None else f" at {moment(event.at)}")
+
+
+def moment(at_ms: int) -> str:
+    """Return a time in UTC.
+
+    >>> moment(1431849903120), moment(10**18)
+    ('2015-05-17 08:05:03.120Z', '1000000000000000000 ms')
+    """
+    try:
+        text = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms"
+    return f"{text}.{at_ms % 1000:03d}Z" if at_ms % 1000 else f"{text}Z"
+
+
+def far(estimates: Mapping[str, Estimate]) -> str:
+    """Return how far the window is from the reference: KL with its 95 % interval, JS beside it."""
+    parts = []
+    if "kl" in estimates:
+        kl = estimates["kl"]
+        parts.append(f"KL {kl.value:.3g} nats (95 %: {kl.low:.3g} to {kl.high:.3g})")
+    if "js" in estimates:
+        parts.append(f"JS {estimates['js'].value:.3g}")
+    return ", ".join(parts)
+
+
+def alarm(event: DriftEvent) -> str:
+    """Return what an alarm found: how far the reporting window is, how far the window is that spoke, and what changed most."""
+    parts = [far(event.divergence)]
+    spoke = [reading for reading in event.criterion if reading.kl > reading.limit]
+    if spoke:
+        reading = max(spoke, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else 0.0)
+        parts.append(f"KL of the last {reading.window} {reading.kl:.3g}, above {reading.limit:.3g}")
+    return "; ".join((*parts, changed(event.bins)))
+
+
+def changed(bins: Iterable[BinChange]) -> str:
+    """Return what changed most: bins with their share of the reference and of the window."""
+    largest = list(bins)[:BINS_SHOWN]
+    return "changed most: " + ", ".join(
+        f"{label(bin.label)} {share(bin.reference_share)} -> {share(bin.window_share)}" for bin in largest
+    )
+
+
+def share(part: float) -> str:
+    """Return a share in per cent.
+
+    >>> share(0.25), share(0.00123), share(0.0), share(1.0)
+    ('25 %', '0.12 %', '0 %', '100 %')
+    """
+    per_cent = 100.0 * part
+    return f"{per_cent:.0f} %" if per_cent >= 9.95 or per_cent == 0 else f"{per_cent:.2g} %"

@@ -1,0 +1,150 @@
+"""Life of a stream: learning its reference, watching, drifting in an episode, watching again.
+
+Rule 1: a verdict of the current phase turns the page; each turn is told by exactly one event.
+Rule 2: nothing here depends on how observations were batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamkl.detect.episode import Episode
+from streamkl.detect.event import DriftEvent
+from streamkl.detect.learning import Learning
+from streamkl.detect.settings import Settings
+from streamkl.detect.state import LifeState
+from streamkl.detect.verdict import Verdict
+from streamkl.detect.watching import Watching
+from streamkl.sketch.reference import Reference
+
+EVENT_MEASURES = ("kl", "js", "kl_reverse", "psi", "total_variation", "hellinger", "chi_square")
+EVENT_BINS = 5
+KINDS = {
+    Verdict.LEARNED: "reference.learned", Verdict.REBASELINED: "reference.rebaselined",
+    Verdict.RAISED: "drift.raised", Verdict.RESOLVED: "drift.resolved",
+}
+
+
+class Life:
+    """Where a stream is in its life, and what comes next.
+
+    phase: what takes observations now; step: its `update`, one observation to a verdict. learning, watching, episode: the parts that
+    there are now: learning alone, watching alone, or watching with an episode. last_raised: index of the last alarm, -1 before.
+    """
+
+    phase: Learning | Watching | Episode
+    step: Callable[[object], int]
+
+    def __init__(self, settings: Settings, given: Reference | None) -> None:
+        self._settings = settings
+        self._before = 0                        # observations before the current counter began
+        self.episode_number = 0
+        self.last_raised = -1
+        if given is None:
+            self._learn(Learning(settings.kind, settings.warmup))
+        else:
+            self._watch(Watching(settings, given, is_given=True))
+
+    @property
+    def state(self) -> str:
+        """"learning", "watching" or "drifting"."""
+        return "learning" if self.learning else "drifting" if self.episode else "watching"
+
+    @property
+    def n(self) -> int:
+        """Observations seen."""
+        return self._before + (self._watching.tracker if self.watching else self._learning).seen
+
+    @property
+    def evidence(self) -> float:
+        """stride * S, as compared with the budget; 0 while learning or drifting."""
+        return self._settings.stride * self._watching.tracker.evidence if self.state == "watching" else 0.0
+
+    def turn(self, verdict: int, at: int | None = None, position: int | None = None) -> DriftEvent:
+        """Begin the part of life that a verdict leads to; return the event that tells of it."""
+        if verdict == Verdict.RAISED:
+            self.episode_number += 1
+            self._watching.raised += 1
+            event = self._tell(Verdict.RAISED, at, position)
+            self.last_raised = event.index
+            self._drift(Episode.begin(self._settings, self._watching))
+            return event
+        reason = ""
+        if verdict == Verdict.RESOLVED:
+            self._watching.tracker.end_episode()
+            self._watch(self._watching)
+        else:
+            reason = self._learn_reference()
+        return self._tell(Verdict(verdict), at, position, reason)
+
+    def rebaseline(self, reason: str) -> DriftEvent | None:
+        """Learn a new reference as soon as enough was seen: since the alarm, or from now on where nothing drifts."""
+        if self.episode:
+            return self.turn(Verdict.REBASELINED) if self.episode.rebaseline(reason) else None
+        if self.watching:
+            self._before = self.n
+            self._learn(Learning(self._settings.kind, self._watching.relearns(), is_rebaseline=True, reason=reason))
+        return None
+
+    def to_state(self) -> LifeState:
+        """Return plain values from which `restore` goes on."""
+        return LifeState(
+            before=self._before, episode_number=self.episode_number, last_raised=self.last_raised,
+            learning=self.learning.to_state() if self.learning else None,
+            watching=self.watching.to_state() if self.watching else None,
+            episode=self.episode.to_state() if self.episode else None,
+        )
+
+    def restore(self, given: Reference | None, state: LifeState) -> None:
+        """Take over a state; raises ValueError or StateError where its parts do not fit each other."""
+        if (state.learning is None) == (state.watching is None) or (state.episode and not state.watching):
+            raise ValueError("it neither learns nor watches, or both")
+        self._before, self.episode_number, self.last_raised = state.before, state.episode_number, state.last_raised
+        if state.learning:
+            self._learn(Learning.from_state(self._settings.kind, state.learning))
+        if state.watching:
+            self._watch(Watching.from_state(self._settings, given, state.watching))
+        if state.episode:
+            self._drift(Episode.from_state(self._settings, self._watching, state.episode))
+
+    def _learn(self, learning: Learning) -> None:
+        self.learning: Learning | None = learning
+        self.watching: Watching | None = None
+        self.episode: Episode | None = None
+        self.phase, self.step = learning, learning.update
+
+    def _watch(self, watching: Watching) -> None:
+        self.learning, self.watching, self.episode = None, watching, None
+        self.phase, self.step = watching, watching.tracker.update
+
+    def _drift(self, episode: Episode) -> None:
+        self.episode = episode
+        self.phase, self.step = episode, episode.update
+
+    def _learn_reference(self) -> str:
+        """Make what was collected the reference; return the reason that was given for it."""
+        source = self.episode or self._learning
+        watching = Watching(self._settings, source.learn(), is_given=False)
+        watching.prefill(source.values)
+        self._before = self.n
+        self._watch(watching)
+        return source.reason
+
+    @property
+    def _watching(self) -> Watching:
+        assert self.watching is not None
+        return self.watching
+
+    @property
+    def _learning(self) -> Learning:
+        assert self.learning is not None
+        return self.learning
+
+    def _tell(self, verdict: Verdict, at: int | None, position: int | None, reason: str = "") -> DriftEvent:
+        watching = self._watching
+        return DriftEvent(
+            kind=KINDS[verdict], stream=self._settings.name, index=self.n - 1, position=position, at=at, episode=self.episode_number,
+            evidence=self.evidence if verdict == Verdict.RAISED else 0.0, budget=self._settings.budget, guarantee=watching.guarantee(),
+            divergence={measure: watching.estimate(measure) for measure in EVENT_MEASURES}, criterion=watching.criterion(),
+            bins=tuple(watching.changes("kl")[:EVENT_BINS]), window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
+        )

@@ -1,0 +1,77 @@
+"""Values: from raw fields of one column to observations.
+
+Rule 1: empty, NA, N/A, NaN, nan, null, None and - (any case) mean "missing" in a numeric column and are no fault.
+Rule 2: what cannot be read is a fault and is observed as missing, so that a change of unit ("12" -> "12ms") shows as drift of `missing`.
+Rule 3: a number too large for a float (1e400, 5,000 digits) is an infinity: it falls into the outermost bin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamkl.service.batch import ABSENT, Reject
+
+NOT_A_NUMBER = "not a number"
+NOT_A_VALUE = "an object or a list, not a value"
+MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
+
+
+def is_missing(field: object) -> bool:
+    """Return whether a raw field of a numeric column means that there is no value.
+
+    >>> [is_missing(field) for field in ("", " NA ", None, "0", 0)]
+    [True, True, True, False, False]
+    """
+    if isinstance(field, str):
+        return field.strip().lower() in MISSING_WORDS
+    return field is None or field is ABSENT or (isinstance(field, float) and math.isnan(field))
+
+
+def numbers(column: str, fields: Sequence[object], lines: Sequence[int]) -> tuple[NDArray[np.float64], list[Reject]]:
+    """Return one float per field (NaN: missing) and the faults, in line order.
+
+    fields: text, numbers, booleans (0 and 1), None; anything else is a fault. column: named in the faults.
+    >>> numbers("x", ["1.5", "", "12ms", "1e400"], [2, 3, 4, 5])
+    (array([1.5, nan, nan, inf]), [Reject(line=4, reason='x: not a number', example='12ms')])
+    """
+    try:
+        return np.fromiter(map(float, fields), np.float64, len(fields)), []  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        pass
+    values = np.empty(len(fields), np.float64)
+    rejects: list[Reject] = []
+    for i, field in enumerate(fields):
+        try:
+            values[i] = math.nan if is_missing(field) else float(field)  # type: ignore[arg-type]
+        except OverflowError:
+            values[i] = math.inf if field > 0 else -math.inf  # type: ignore[operator]
+        except TypeError:
+            values[i] = math.nan
+            rejects.append(Reject(lines[i], f"{column}: {NOT_A_VALUE}"))
+        except ValueError:
+            values[i] = math.nan
+            rejects.append(Reject(lines[i], f"{column}: {NOT_A_NUMBER}", str(field)))
+    return values, rejects
+
+
+def categories(column: str, fields: Sequence[object], lines: Sequence[int]) -> tuple[list[object], list[Reject]]:
+    """Return one category per field (None: missing) and the faults, in line order.
+
+    Text is taken as it is, apart from the empty text, which is missing: "NA" may well be a country.
+    >>> categories("x", ["login", "", 1, [2]], [2, 3, 4, 5])
+    (['login', None, 1, None], [Reject(line=5, reason='x: an object or a list, not a value', example='')])
+    """
+    kinds = set(map(type, fields))
+    values: list[object] = [None if field == "" or field is ABSENT else field for field in fields]
+    rejects: list[Reject] = []
+    if not kinds & {dict, list}:
+        return values, rejects
+    for i, value in enumerate(values):
+        if isinstance(value, dict | list):
+            values[i] = None
+            rejects.append(Reject(lines[i], f"{column}: {NOT_A_VALUE}"))
+    return values, rejects
