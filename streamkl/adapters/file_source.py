@@ -64,6 +64,8 @@ class FileSource:
 
     def _opened(self) -> nullcontext[BufferedReader] | BufferedReader:
         if self._path == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise Unavailable("standard input is closed")
             return nullcontext(cast(BufferedReader, sys.stdin.buffer))
         try:
             file = open(self._path, "rb")  # noqa: SIM115 - closed by `batches`

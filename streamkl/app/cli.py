@@ -146,6 +146,10 @@ def _guarded(run: Callable[[], int]) -> int:
     except BrokenPipeError:
         _forget_output()
         return 0
+    except OSError as error:  # of standard output: those of a source are Unavailable by now
+        _forget_output()
+        print(f"streamkl: cannot write: {error.strerror or error}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
     except Exception:
         traceback.print_exc()
         print("streamkl: this is a bug in streamkl; please report it with the lines above", file=sys.stderr)
@@ -153,11 +157,11 @@ def _guarded(run: Callable[[], int]) -> int:
 
 
 def _forget_output() -> None:
-    """Let the interpreter's last flush go nowhere: the reader has left."""
+    """Let the interpreter's last flush go nowhere: nobody can take it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

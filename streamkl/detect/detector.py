@@ -55,9 +55,8 @@ class Detector:
         name: str = "stream",
     ) -> None:
         _refuse_what_is_not_built(extend, stride, window, season, raise_at)
-        settings = Settings(
-            kind, budget_of(false_alarms), warmup, window, stride, min_effect, on_drift, hold_for, alarm, measure,     # type: ignore[arg-type]
-            raise_at, resolve_at, name,                                                                              # type: ignore[arg-type]
+        settings = Settings.of(
+            kind, budget_of(false_alarms), warmup, window, stride, min_effect, on_drift, hold_for, alarm, measure, raise_at, resolve_at, name,
         )
         self._set_up(settings, _given(reference, kind))
 

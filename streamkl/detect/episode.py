@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from streamkl.detect.recent import Recent, Value, cleaner
 from streamkl.detect.settings import Settings
-from streamkl.detect.state import EpisodeState, ValuesState
+from streamkl.detect.state import EpisodeState, ValuesState, check_counters
 from streamkl.detect.verdict import Verdict
 from streamkl.detect.watching import Watching
 from streamkl.sketch.bins import LEAST_REFERENCE
@@ -102,8 +102,9 @@ class Episode:
     @classmethod
     def from_state(cls, settings: Settings, watching: Watching, state: EpisodeState) -> Episode:
         """Return what `to_state` described, beside a tracker that was restored already; raises ValueError where its parts do not fit."""
-        values = state.values.values()
-        if not len(values) <= state.since:
+        values = state.values.values(settings.kind)
+        check_counters(state.since)
+        if len(values) > state.since:
             raise ValueError("its episode has more values than it has seen")
         episode = cls(settings, watching)
         episode.since, episode.is_due, episode.reason = state.since, state.is_due, state.reason

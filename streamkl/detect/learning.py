@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamkl.detect.recent import Recent, Value, cleaner
-from streamkl.detect.state import LearningState, ValuesState
+from streamkl.detect.settings import LARGEST_COUNT
+from streamkl.detect.state import LearningState, ValuesState, check_counters
 from streamkl.detect.verdict import Verdict
 from streamkl.sketch.bins import LEAST_REFERENCE
 from streamkl.sketch.reference import Reference
@@ -55,8 +56,9 @@ class Learning:
     @classmethod
     def from_state(cls, kind: str, state: LearningState) -> Learning:
         """Return what `to_state` described; raises ValueError where its parts do not fit."""
-        values = state.values.values()
-        if state.warmup < 1 or not len(values) <= state.seen:
+        values = state.values.values(kind)
+        check_counters(state.seen, state.warmup)
+        if not 1 <= state.warmup <= LARGEST_COUNT or len(values) > state.seen:
             raise ValueError("it has more values than it has seen")
         learning = cls(kind, state.warmup, state.is_rebaseline, state.reason)
         learning.values.extend(values)

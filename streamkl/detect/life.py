@@ -12,7 +12,7 @@ from streamkl.detect.episode import Episode
 from streamkl.detect.event import DriftEvent
 from streamkl.detect.learning import Learning
 from streamkl.detect.settings import Settings
-from streamkl.detect.state import LifeState
+from streamkl.detect.state import LifeState, check_counters
 from streamkl.detect.verdict import Verdict
 from streamkl.detect.watching import Watching
 from streamkl.sketch.reference import Reference
@@ -99,6 +99,7 @@ class Life:
         """Take over a state; raises ValueError or StateError where its parts do not fit each other."""
         if (state.learning is None) == (state.watching is None) or (state.episode and not state.watching):
             raise ValueError("it neither learns nor watches, or both")
+        check_counters(state.before, state.episode_number, state.last_raised + 1)
         self._before, self.episode_number, self.last_raised = state.before, state.episode_number, state.last_raised
         if state.learning:
             self._learn(Learning.from_state(self._settings.kind, state.learning))

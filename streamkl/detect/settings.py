@@ -9,11 +9,15 @@ import re
 from dataclasses import dataclass
 from typing import NoReturn
 
+import numpy as np
+
 from streamkl.detect.criterion import MEASURES
 from streamkl.errors import ConfigError
 
 LEAST_WARMUP = 100
-LARGEST_WINDOW = 1_000_000
+LARGEST_COUNT = 1_000_000       # observations in a window, a warm-up or a stride
+LARGEST_HOLD = 10**15
+LARGEST_BUDGET = 1e15
 WINDOW_SHARE = 4                # by default the window is this part of the reference, within these bounds
 WINDOW_BOUNDS = (100, 1_000)
 
@@ -41,13 +45,13 @@ class Settings:
         _one_of("on_drift", self.on_drift, "rebaseline", "hold")
         _one_of("alarm", self.alarm, "evidence", "threshold")
         _one_of("measure", self.measure, *MEASURES)
-        _number("false_alarms", self.budget, 1.0)
+        _number("false_alarms", self.budget, 1.0, LARGEST_BUDGET)
         _whole("warmup", self.warmup, LEAST_WARMUP)
         if self.window is not None:
-            _whole("window", self.window, 1, LARGEST_WINDOW)
+            _whole("window", self.window, 1)
         _whole("stride", self.stride, 1)
         if self.hold_for is not None:
-            _whole("hold_for", self.hold_for, 0)
+            _whole("hold_for", self.hold_for, 0, LARGEST_HOLD)
         if self.min_effect is not None:
             _number("min_effect", self.min_effect, 0.0)
         _number("resolve_at", self.resolve_at, 0.0)
@@ -56,6 +60,11 @@ class Settings:
             raise ConfigError(f"resolve_at={self.resolve_at!r} must lie above 0 and below raise_at={self.raise_at!r}, else the alarm flaps; lower it")
         if not isinstance(self.name, str):
             raise ConfigError(f"name={self.name!r} must be text; give the stream's name")
+
+    @classmethod
+    def of(cls, *values: object) -> Settings:
+        """Return the settings of values in the order of the fields; numpy's numbers are taken as Python's."""
+        return cls(*(value.item() if isinstance(value, np.generic) else value for value in values))     # type: ignore[arg-type]
 
     def window_for(self, m: float) -> int:
         """Return the reporting window, in observations, beside a reference of m."""
@@ -69,8 +78,10 @@ def budget_of(false_alarms: object) -> float:
     >>> budget_of("1 per 1,000,000 events"), budget_of("2 per 1e6 events"), budget_of(5000)
     (1000000.0, 500000.0, 5000.0)
     """
+    if isinstance(false_alarms, np.generic):
+        false_alarms = false_alarms.item()
     if isinstance(false_alarms, (int, float)) and not isinstance(false_alarms, bool):
-        return float(min(false_alarms, 10**300))
+        return float(min(false_alarms, 10**300)) if isinstance(false_alarms, int) else false_alarms
     match = re.fullmatch(r"\s*([\d.,_e+]+)\s+(?:per|in)\s+([\d.,_e+]+)\s+(\w+)\s*", str(false_alarms), re.IGNORECASE)
     if match is None:
         raise ConfigError(f"false_alarms={false_alarms!r} is not understood; write e.g. '1 per 1000000 events', or the number of events")
@@ -94,12 +105,11 @@ def _one_of(setting: str, value: object, *known: str) -> None:
         raise ConfigError(f"{setting}={value!r} is unknown; use {' or '.join(map(repr, known))}")
 
 
-def _number(setting: str, value: object, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < float("inf"):
-        raise ConfigError(f"{setting}={value!r} must be a finite number of at least {least:g}; correct it")
+def _number(setting: str, value: object, least: float, most: float = 1e300) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise ConfigError(f"{setting}={value!r} must be a number of at least {least:g} and at most {most:g}; correct it")
 
 
-def _whole(setting: str, value: object, least: int, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        above = "" if most is None else f" and at most {most}"
-        raise ConfigError(f"{setting}={value!r} must be a whole number of at least {least}{above}; correct it")
+def _whole(setting: str, value: object, least: int, most: int = LARGEST_COUNT) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{setting}={value!r} must be a whole number of at least {least} and at most {most}; correct it")

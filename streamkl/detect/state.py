@@ -13,9 +13,11 @@ import numpy as np
 from streamkl.detect.kernel import TrackerState
 from streamkl.detect.recent import Value
 from streamkl.detect.settings import Settings
+from streamkl.sketch.categories import as_category
 from streamkl.sketch.reference import ReferenceState
 
 VERSION = 1
+MOST_SEEN = 2**53
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,19 @@ class ValuesState:
         """Return the state of raw values."""
         return cls(np.array(list(values), float).tobytes(), []) if kind == "numeric" else cls(b"", list(values))     # type: ignore[arg-type]
 
-    def values(self) -> list[Value]:
-        """Return the raw values."""
+    def values(self, kind: str) -> list[Value]:
+        """Return the raw values; raises ValueError where they are not those of a stream of this kind."""
+        if (kind == "numeric" and self.categories) or (kind == "categorical" and self.numbers):
+            raise ValueError("its values are of another kind")
+        if any(c is not None and as_category(c[1]) != tuple(c) for c in self.categories):
+            raise ValueError("one of its values is no category")
         return [*np.frombuffer(self.numbers).tolist(), *self.categories]
+
+
+def check_counters(*counters: int) -> None:
+    """Raise ValueError unless all are counts that a stream could have reached."""
+    if not all(0 <= counter <= MOST_SEEN for counter in counters):
+        raise ValueError("one of its counters is out of range")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from streamkl.detect.experts import stake
 from streamkl.detect.kernel import Tracker
 from streamkl.detect.recent import Recent, Value
 from streamkl.detect.settings import Settings
-from streamkl.detect.state import WatchingState
+from streamkl.detect.state import WatchingState, check_counters
 from streamkl.divergence import Estimate, estimate, terms
 from streamkl.sketch.bins import NumericBins
 from streamkl.sketch.histogram import Histogram
@@ -94,6 +94,7 @@ class Watching:
         if reference is None or reference.kind != settings.kind:
             raise ValueError("its reference is missing or of another kind")
         watching = cls(settings, reference, is_given=state.reference is None)
+        check_counters(state.raised, state.tracker.seen, state.tracker.calm)
         watching.tracker.restore(state.tracker)
         watching.raised = state.raised
         return watching

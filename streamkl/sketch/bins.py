@@ -70,16 +70,13 @@ class NumericBins:
 
     def labels(self) -> list[str]:
         """Return a name for each bin: `(1, 2]`, `= 3` for an atom, then `novel` and `missing`."""
-        is_atom = np.r_[False, self.edges[1:] == np.nextafter(self.edges[:-1], np.inf), False]    # cell i is one value
+        with np.errstate(over="ignore"):
+            is_value = np.r_[False, self.edges[1:] == np.nextafter(self.edges[:-1], np.inf), False]     # cell i is a single value
         shown = self.edges.copy()
-        before = np.flatnonzero(is_atom[1:-1])                   # the edge just below an atom is shown as the atom
-        shown[before] = self.edges[before + 1]
+        fences = np.flatnonzero(is_value[1:-1] & ~is_value[:-2])        # the edge just below an atom is shown as the atom
+        shown[fences] = self.edges[fences + 1]
         texts = ["-inf", *_texts(shown), "inf"]
-        names = []
-        for i in self._regular:
-            closed = i < len(self.edges) and not is_atom[i + 1]
-            names.append(f"= {texts[i + 1]}" if is_atom[i] else f"({texts[i]}, {texts[i + 1]}{']' if closed else ')'}")
-        return [*names, "novel", "missing"]
+        return [*(_label(texts[i], texts[i + 1], bool(is_value[i]), bool(is_value[i + 1:i + 2].any())) for i in self._regular), "novel", "missing"]
 
 
 def bin_masses(bins: int = NOMINAL, tails: int = TAILS) -> Floats:
@@ -108,6 +105,8 @@ def as_float(value: object) -> float:
         return float("nan")
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"a numeric stream takes numbers, got the text {value[:40]!r}; convert it, or use kind='categorical'")
+    if isinstance(value, (complex, np.complexfloating)):
+        raise TypeError(f"a numeric stream takes real numbers, got {value!r}; watch its real part or its size")
     try:
         return float(value)                             # type: ignore[arg-type]
     except OverflowError:
@@ -140,7 +139,8 @@ def _edges(x: Floats) -> Floats:
     if len(distinct) == m:
         _spread(ranks, m)
     plain = np.setdiff1d(x[ranks - 1], atoms)
-    return np.unique(np.r_[plain, atoms, np.nextafter(atoms, -np.inf)])
+    with np.errstate(over="ignore"):                         # below an atom at infinity
+        return np.unique(np.r_[plain, atoms, np.nextafter(atoms, -np.inf)])
 
 
 def _spread(ranks: npt.NDArray[np.intp], m: int) -> None:
@@ -150,6 +150,10 @@ def _spread(ranks: npt.NDArray[np.intp], m: int) -> None:
     above = m + 1
     for i in range(len(ranks) - 1, -1, -1):
         above = ranks[i] = min(ranks[i], above - 1)
+
+
+def _label(lower: str, upper: str, is_value: bool, is_open: bool) -> str:
+    return f"= {upper}" if is_value else f"({lower}, {upper}{')' if is_open or upper == 'inf' else ']'}"
 
 
 def _texts(numbers: Floats) -> list[str]:

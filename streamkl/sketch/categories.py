@@ -86,12 +86,12 @@ def as_category(value: object) -> Category | None:
         value = value.item()
     if isinstance(value, str):
         return "string", _bounded(str(value))
-    if value is None or value != value:
+    if value is None:
         return None
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, (int, float)):
-        return "number", _number(value)
+        return ("number", _number(value)) if value == value else None
     raise TypeError(f"a category is a str, int, float, bool or None, got a {type(value).__name__}; convert it to text")
 
 

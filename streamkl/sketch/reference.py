@@ -17,6 +17,7 @@ from streamkl.sketch.bins import MOST_CELLS, Floats, NumericBins, as_floats
 from streamkl.sketch.categories import CategoricalBins, Category, as_categories, as_category
 
 VERSION = 1
+LARGEST = 1e15              # observations
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Reference:
         heads, sizes = list(edges_or_categories), np.asarray(counts, float)
         if sizes.ndim != 1 or not np.isfinite([*sizes, missing]).all() or (sizes < 0).any() or missing < 0:
             raise ValueError("counts and missing must be numbers that are not negative, in one dimension; correct them")
+        if sizes.sum() + missing > LARGEST:
+            raise ValueError(f"a reference holds at most {LARGEST:g} observations; these counts sum to {sizes.sum() + missing:g}: scale them down")
         if sizes.sum() < 100:
             raise ValueError(f"a reference needs at least 100 values that are not missing; these counts sum to {sizes.sum():g}: give more of them")
         if len(sizes) == len(heads) + 1:
@@ -119,8 +122,8 @@ class Reference:
 
 def _check_counts(counts: Floats, missing: float) -> None:
     sizes = np.r_[counts, missing]
-    if not np.isfinite(sizes).all() or (sizes < 0).any() or counts.sum() < 100:
-        raise ValueError("its counts are not numbers of at least 0, or fewer than 100")
+    if not np.isfinite(sizes).all() or (sizes < 0).any() or not 100 <= counts.sum() <= LARGEST or missing > LARGEST:
+        raise ValueError("its counts are not numbers of at least 0, or fewer than 100, or too many")
 
 
 def _checked_edges(edges: Sequence[object]) -> Floats:

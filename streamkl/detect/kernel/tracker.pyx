@@ -144,8 +144,8 @@ cdef class Tracker:
         cdef tracker_t *t = &self.t
         if len(state.window) > t.capacity or not 0 <= state.phase < t.stride or not WATCHING <= state.mode <= SETTLING:
             raise ValueError("its window, phase or mode is out of range")
-        if state.calm < 0 or state.seen < 0 or (state.evidence is None) == bool(t.is_betting):
-            raise ValueError("its counters are negative or its evidence does not fit the alarm")
+        if (state.evidence is None) == bool(t.is_betting):
+            raise ValueError("its evidence does not fit the alarm")
         self._check_bins(state.window)
         self.prefill(state.window)
         if t.is_betting:
@@ -169,9 +169,10 @@ cdef class Tracker:
     cdef int _restore_evidence(self, state) except -1:
         cdef evidence_t *a = &self.t.evidence
         cdef const uint8_t[::1] history = state.history
-        if state.fed < 0 or state.clock < state.fed or len(state.history) != min(state.fed, HISTORY):
+        cdef int i
+        if not 0 <= state.fed <= state.clock <= 2**53 or state.refresh_at < 0 or len(state.history) != min(state.fed, HISTORY):
             raise ValueError("its history of bets does not fit its counters")
-        if not (0 < state.total < 1e18 and 0 <= state.s < 1e300) or state.is_unseen.strip(b"\0\1") or state.kept_unseen.strip(b"\0\1"):
+        if not 0 <= state.s < 1e300 or state.is_unseen.strip(b"\0\1") or state.kept_unseen.strip(b"\0\1"):
             raise ValueError("its evidence is out of range")
         self._check_bins(state.history)
         self._fill(a.g, a.bins, state.g)
@@ -179,9 +180,15 @@ cdef class Tracker:
         self._fill(a.qs, a.bins, state.shares)
         self._fill(a.wealth, a.experts, state.wealth)
         self._fill(a.plug_in, PLUG_INS, state.plug_in)
+        a.clock, a.refresh_at = state.clock, state.refresh_at
+        for i in range(a.bins):
+            if not (1e-3 <= a.g[i] <= 1e16 and 1e-3 <= a.kept[i] <= 1e16 and (1e-20 <= a.qs[i] <= 1.0 or a.clock >= a.refresh_at)):
+                raise ValueError("a bin's weight is out of range")
+        if not 0.999 < state.total / evidence_sum(a.g, a.bins) < 1.001:
+            raise ValueError("its weights do not sum to their total")
         evidence_inverse_z(a)
         evidence_recall(a, &history[0] if history.shape[0] else NULL, history.shape[0], state.fed)
-        a.total, a.s, a.clock, a.refresh_at = state.total, state.s, state.clock, state.refresh_at
+        a.total, a.s = state.total, state.s
         memcpy(a.is_unseen, <const char *>state.is_unseen, 2)
         memcpy(a.kept_unseen, <const char *>state.kept_unseen, 2)
         return 0
