@@ -60,6 +60,9 @@ class Settings:
             raise ConfigError(f"resolve_at={self.resolve_at!r} must lie above 0 and below raise_at={self.raise_at!r}, else the alarm flaps; lower it")
         if not isinstance(self.name, str):
             raise ConfigError(f"name={self.name!r} must be text; give the stream's name")
+        for setting in ("budget", "min_effect", "raise_at", "resolve_at"):
+            if isinstance(value := getattr(self, setting), int):        # equal settings have equal state
+                object.__setattr__(self, setting, float(value))
 
     @classmethod
     def of(cls, *values: object) -> Settings:

@@ -13,7 +13,7 @@ import numpy as np
 from streamkl.detect.kernel import TrackerState
 from streamkl.detect.recent import Value
 from streamkl.detect.settings import Settings
-from streamkl.sketch.categories import as_category
+from streamkl.sketch.categories import are_categories
 from streamkl.sketch.reference import ReferenceState
 
 VERSION = 1
@@ -25,7 +25,7 @@ class ValuesState:
     """Raw values: doubles of a numeric stream, categories of a categorical one."""
 
     numbers: bytes
-    categories: list[tuple[str, str | int | float | bool] | None]
+    categories: list[str | tuple[str, int | float | bool] | None]
 
     @classmethod
     def of(cls, kind: str, values: Iterable[Value]) -> ValuesState:
@@ -36,7 +36,7 @@ class ValuesState:
         """Return the raw values; raises ValueError where they are not those of a stream of this kind."""
         if (kind == "numeric" and self.categories) or (kind == "categorical" and self.numbers):
             raise ValueError("its values are of another kind")
-        if any(c is not None and as_category(c[1]) != tuple(c) for c in self.categories):
+        if not are_categories(set(self.categories) - {None}):
             raise ValueError("one of its values is no category")
         return [*np.frombuffer(self.numbers).tolist(), *self.categories]
 

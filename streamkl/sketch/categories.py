@@ -11,11 +11,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-Category = tuple[str, str | int | float | bool]         # JSON type, value
+Category = str | tuple[str, int | float | bool]         # a text, or a number or boolean with its JSON type
 
 TOP = 30
 LEAST_COUNT = 10
@@ -36,8 +38,9 @@ class CategoricalBins:
         self.unseen, self.missing = self.k - 2, self.k - 1
         self.prior = counts + 0.5                       # Jeffreys
         self.rows = np.arange(self.k, dtype=np.uint8)
-        self._bin_of = {category: i for i, category in enumerate(self.kept)}
-        self.bin_of_text = {value: i for (kind, value), i in self._bin_of.items() if kind == "string"}
+        self._bin_of: dict[Category | None, int] = {category: i for i, category in enumerate(self.kept)}
+        self._bin_of[None] = self.missing
+        self.bin_of_text = {category: i for category, i in self._bin_of.items() if isinstance(category, str)}
 
     @classmethod
     def learn(cls, categories: Iterable[Category | None]) -> CategoricalBins:
@@ -57,18 +60,17 @@ class CategoricalBins:
         if total < LEAST_REFERENCE:
             raise ValueError(f"a reference needs at least {LEAST_REFERENCE} values that are not missing; it has {total:g}: give more of them")
         frequent = (c for c, n in present.items() if n >= LEAST_COUNT)
-        kept = sorted(frequent, key=lambda c: (-present[c], str(c)))[:TOP]
+        kept = sorted(frequent, key=lambda c: (-present[c], str(("string", c) if isinstance(c, str) else c)))[:TOP]
         counts = [present[c] for c in kept]
         return cls(kept, np.array([*counts, total - sum(counts), tally.get(None, 0)], float))
 
     def find(self, value: object) -> int:
         """Return the bin of one observation; raises TypeError for what is no category."""
-        category = as_category(value)
-        return self.missing if category is None else self._bin_of.get(category, self.unseen)
+        return self._bin_of.get(as_category(value), self.unseen)
 
     def index(self, categories: Sequence[Category | None]) -> npt.NDArray[np.uint8]:
         """Return the bin of each category, shape (n,)."""
-        return np.fromiter((self.missing if c is None else self._bin_of.get(c, self.unseen) for c in categories), np.uint8, len(categories))
+        return np.fromiter(map(self._bin_of.get, categories, repeat(self.unseen)), np.uint8, len(categories))
 
     def labels(self) -> list[str]:
         """Return a name for each bin; text that could be taken for another name stands in double quotes."""
@@ -76,16 +78,16 @@ class CategoricalBins:
 
 
 def as_category(value: object) -> Category | None:
-    """Return the category of an observation: its JSON type and value; None for None and NaN.
+    """Return the category of an observation: a text itself, another value with its JSON type; None for None and NaN.
 
     Raises TypeError for anything but str, int, float, bool and None.
     >>> as_category(True), as_category(1.0) == as_category(1), as_category("1"), as_category(float("nan"))
-    (('boolean', True), True, ('string', '1'), None)
+    (('boolean', True), True, '1', None)
     """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str):
-        return "string", _bounded(str(value))
+        return _bounded(str(value))
     if value is None:
         return None
     if isinstance(value, bool):
@@ -99,7 +101,22 @@ def as_categories(values: Iterable[object]) -> list[Category | None]:
     """Return the categories of observations, length n; raises TypeError as `as_category` does."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"a text is not a sequence of observations: {values[:40]!r}; pass a list or an array")
-    return [as_category(value) for value in values]
+    listed = list(values)
+    return cast(list[Category | None], listed) if _are_short_texts(listed) else [as_category(value) for value in listed]
+
+
+def are_categories(values: Iterable[object]) -> bool:
+    """Whether stored values are categories as `as_category` makes them, all different."""
+    listed = list(values)
+    return len(set(listed)) == len(listed) and all(as_category(c[1] if isinstance(c, tuple) else c) == c and c is not None for c in listed)
+
+
+def _are_short_texts(values: list[object]) -> bool:
+    """Whether all are texts that are their own categories: the common case, told without looking at each in Python."""
+    if not values or set(map(type, values)) != {str}:
+        return False
+    texts = cast(list[str], values)
+    return len(max(texts, key=len)) <= LONGEST_TEXT and "".join(texts).isascii()
 
 
 def _bounded(text: str) -> str:
@@ -123,11 +140,9 @@ def _number(value: int | float) -> int | float:
 
 
 def _label(category: Category) -> str:
-    kind, value = category
-    if kind != "string":
-        return json.dumps(value)
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if text in ("other", "missing") or _reads_as_json(text) else text
+    if not isinstance(category, str):
+        return json.dumps(category[1])
+    return json.dumps(category, ensure_ascii=False) if category in ("other", "missing") or _reads_as_json(category) else category
 
 
 def _reads_as_json(text: str) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from streamkl.errors import StateError
 from streamkl.sketch import blob
 from streamkl.sketch.bins import MOST_CELLS, Floats, NumericBins, as_floats
-from streamkl.sketch.categories import CategoricalBins, Category, as_categories, as_category
+from streamkl.sketch.categories import CategoricalBins, Category, are_categories, as_categories, as_category
 
 VERSION = 1
 LARGEST = 1e15              # observations
@@ -29,7 +29,7 @@ class ReferenceState:
     edges: bytes
     counts: bytes
     missing: float
-    kept: list[tuple[str, str | int | float | bool]]
+    kept: list[str | tuple[str, int | float | bool]]
 
 
 class Reference:
@@ -113,8 +113,8 @@ class Reference:
             _check_counts(counts, state.missing)
             if state.kind == "numeric" and len(counts) == len(edges) + 1:
                 return cls("numeric", NumericBins(_checked_edges(list(edges)), counts.copy(), state.missing), state.is_exact)
-            if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and len(set(state.kept)) == len(state.kept):
-                return cls("categorical", CategoricalBins([(kind, value) for kind, value in state.kept], counts.copy()), False)
+            if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and are_categories(state.kept):
+                return cls("categorical", CategoricalBins(state.kept, counts.copy()), False)
         except ValueError as error:
             raise StateError(f"the stored reference is inconsistent: {error}; learn it again") from error
         raise StateError(f"the stored reference is inconsistent ({state.kind}, {len(counts)} counts); learn it again")
