@@ -66,7 +66,7 @@ def cleaner(kind: str) -> Callable[[object], Value]:
 
 def cleaned(kind: str, values: Iterable[object] | npt.NDArray[np.generic]) -> npt.NDArray[np.float64] | list[Value]:
     """Return observations as raw values, all of them or none: raises TypeError or ValueError for the first that the kind does not take."""
-    return as_floats(values) if kind == "numeric" else as_categories(values)
+    return as_floats(values) if kind == "numeric" else list(as_categories(values))
 
 
 def _count_present(values: Iterable[Value]) -> int:

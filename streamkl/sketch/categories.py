@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -101,8 +101,13 @@ def as_categories(values: Iterable[object]) -> list[Category | None]:
     """Return the categories of observations, length n; raises TypeError as `as_category` does."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"a text is not a sequence of observations: {values[:40]!r}; pass a list or an array")
-    listed = list(values)
-    return cast(list[Category | None], listed) if _are_short_texts(listed) else [as_category(value) for value in listed]
+    listed: list[Any] = list(values)
+    types = set(map(type, listed))
+    if types == {str} and _are_short(listed):
+        return cast(list[Category | None], listed)
+    if types == {int} and -(2**63) <= min(listed) and max(listed) < 2**63:
+        return [("number", value) for value in listed]
+    return [as_category(value) for value in listed]
 
 
 def are_categories(values: Iterable[object]) -> bool:
@@ -111,11 +116,8 @@ def are_categories(values: Iterable[object]) -> bool:
     return len(set(listed)) == len(listed) and all(as_category(c[1] if isinstance(c, tuple) else c) == c and c is not None for c in listed)
 
 
-def _are_short_texts(values: list[object]) -> bool:
-    """Whether all are texts that are their own categories: the common case, told without looking at each in Python."""
-    if not values or set(map(type, values)) != {str}:
-        return False
-    texts = cast(list[str], values)
+def _are_short(texts: list[str]) -> bool:
+    """Whether all texts are their own categories: the common case, told without looking at each in Python."""
     return len(max(texts, key=len)) <= LONGEST_TEXT and "".join(texts).isascii()
 
 

@@ -29,4 +29,24 @@ INLINE int cells_bin(const cells_t *cells, double x)
     return cells->bin_of_cell[even[0] + even[1] + even[2] + even[3]];
 }
 
+/* The bins of many values: eight at a time are compared with one edge. */
+INLINE void cells_bins(const cells_t *cells, const double *values, uint8_t *bins, int count)
+{
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const lanes_t *x = (const lanes_t *)(values + i);
+        mask_t low = {0}, high = {0};
+        for (int e = 0; e < cells->padded; e++) {
+            low -= cells->edges[e] < x[0];
+            high -= cells->edges[e] < x[1];
+        }
+        for (int j = 0; j < LANES; j++) {
+            const int64_t below = j < LANES / 2 ? low[j] : high[j - LANES / 2];
+            bins[i + j] = values[i + j] == values[i + j] ? cells->bin_of_cell[below] : (uint8_t)cells->missing;
+        }
+    }
+    for (; i < count; i++)
+        bins[i] = (uint8_t)cells_bin(cells, values[i]);
+}
+
 #endif

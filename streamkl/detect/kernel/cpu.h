@@ -15,6 +15,7 @@
 enum { LANES = 8 };
 typedef double lanes_t __attribute__((vector_size(32), aligned(8), may_alias));     /* half of them */
 typedef int64_t mask_t __attribute__((vector_size(32)));
+typedef uint16_t counts_t __attribute__((vector_size(8), may_alias));
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_CPU __attribute__((target_clones("default", "avx2"), noinline))

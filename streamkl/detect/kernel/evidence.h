@@ -14,7 +14,7 @@
 
 enum { PLUG_INS = 3, HISTORY = 1024 };
 static const int PLUG_IN_WINDOWS[PLUG_INS] = {64, 256, 1024};
-static const double PLUG_IN_WEIGHTS[PLUG_INS] = {1.0 / 128, 1.0 / 512, 1.0 / 2048};     /* 1 / 2w, once the window is full */
+static const lanes_t PLUG_IN_SIZES = {64.0, 256.0, 1024.0, 0.0};
 #define PLUG_IN_SHARE 0.25
 #define WEALTH_CAP 1000.0           /* times the budget: a closed criterion must not hoard wealth for ever */
 #define REFERENCE_CAP 1e6           /* events after which the reference stops growing */
@@ -27,7 +27,8 @@ typedef struct {
     double *g, *qs;                 /* (bins,) Polya counts; their shares when last refreshed */
     double *kept;                   /* (bins,) counts before the wealth began to rise: what an alarm rolls back to */
     double *inverse_z, *wealth;     /* (experts,) 1/Z; prior times R */
-    double plug_in[PLUG_INS];       /* P */
+    double plug_in[PLUG_INS + 1];   /* P; the last is padding, always 0 */
+    double weights[PLUG_INS + 1];   /* 1 / (events in the window + w) */
     uint16_t *recent;               /* (bins, PLUG_INS + 1) counts of the last fed bins; padded to 8 bytes a bin */
     uint8_t *history;               /* (HISTORY,) ring of fed bins */
     double least_prior;             /* of an expert: below this times the cap no R can exceed the cap */
@@ -115,16 +116,26 @@ INLINE uint16_t *evidence_recent(const evidence_t *a, int b)
 INLINE double evidence_plug_in(evidence_t *a, int b, double inverse_q, double cap)
 {
     const double share = a->g[b] / a->total;
-    const uint16_t *recent = evidence_recent(a, b);
-    double sum = 0.0;
-    for (int i = 0; i < PLUG_INS; i++) {
-        const int w = PLUG_IN_WINDOWS[i];
-        const double weight = a->fed < w ? 1.0 / (double)(a->fed + w) : PLUG_IN_WEIGHTS[i];
-        const double grown = (1.0 + a->plug_in[i]) * ((recent[i] + w * share) * weight * inverse_q);
-        a->plug_in[i] = grown < cap ? grown : cap;
-        sum += a->plug_in[i];
+    const counts_t *recent = (const counts_t *)evidence_recent(a, b);
+    lanes_t *p = (lanes_t *)a->plug_in, *weights = (lanes_t *)a->weights;
+    const lanes_t bets = (__builtin_convertvector(*recent, lanes_t) + PLUG_IN_SIZES * share) * *weights * inverse_q;
+    *p = (1.0 + *p) * bets;
+    double sum = (*p)[0] + (*p)[1] + (*p)[2];
+    if (sum > cap) {
+        sum = 0.0;
+        for (int i = 0; i < PLUG_INS; i++)
+            sum += a->plug_in[i] = a->plug_in[i] < cap ? a->plug_in[i] : cap;
     }
     return sum;
+}
+
+/* 1 / (events in the window + w), which stays the same once all windows are full. */
+INLINE void evidence_weigh(evidence_t *a)
+{
+    for (int i = 0; i < PLUG_INS; i++) {
+        const int w = PLUG_IN_WINDOWS[i];
+        a->weights[i] = 1.0 / (double)((a->fed < w ? a->fed : w) + w);
+    }
 }
 
 /* Add bin b to the history from which the histogram bets. */
@@ -137,7 +148,8 @@ INLINE void evidence_remember(evidence_t *a, int b)
             evidence_recent(a, a->history[(a->fed - w) & (HISTORY - 1)])[i]--;
     }
     a->history[a->fed & (HISTORY - 1)] = (uint8_t)b;
-    a->fed++;
+    if (a->fed++ < HISTORY)
+        evidence_weigh(a);
 }
 
 /* Put back a history of `count` bins, oldest first, of which the last is number fed - 1. */
@@ -151,6 +163,7 @@ static void evidence_recall(evidence_t *a, const uint8_t *bins, int64_t count, i
             evidence_recent(a, b)[i] += age <= PLUG_IN_WINDOWS[i];
     }
     a->fed = fed;
+    evidence_weigh(a);
 }
 
 /* 1 / the probability of bin b before this event is counted; bins that were never met do not take part in it until they are. */
@@ -200,6 +213,7 @@ static void evidence_restart(evidence_t *a)
     memset(a->recent, 0, a->bins * (PLUG_INS + 1) * sizeof *a->recent);
     a->fed = 0;
     a->refresh_at = a->clock;
+    evidence_weigh(a);
 }
 
 #endif

@@ -15,11 +15,12 @@
 
 #include "cpu.h"
 
+enum { BLOCK = 512 };                   /* events that are taken together where nothing happens */
 #define JS_SCALE 4503599627370496.0     /* 2^52 */
 
 typedef struct {
     int window, filled;             /* events that it holds when full, and now */
-    int groups, occupied;           /* K; groups with an event in the window or the reference */
+    int groups, occupied;           /* K; groups with an event in the window or the reference, kept only where there is a bias */
     int is_js;
     const uint8_t *group_of;        /* (bins,) the group of each bin */
     const int64_t *entropy_step;    /* (window + 1,) F(c + 1) - F(c), F(c) = (c + 1/2) log(c + 1/2), times scale */
@@ -67,14 +68,16 @@ INLINE void gauge_add(gauge_t *a, int group)
 {
     const int32_t count = a->counts[group]++;
     a->sum += a->entropy_step[count] - a->log_share[group];
-    a->occupied += count == 0 && !a->in_reference[group];
+    if (a->bias_per_group != 0.0)
+        a->occupied += count == 0 && !a->in_reference[group];
 }
 
 INLINE void gauge_drop(gauge_t *a, int group)
 {
     const int32_t count = --a->counts[group];
     a->sum -= a->entropy_step[count] - a->log_share[group];
-    a->occupied -= count == 0 && !a->in_reference[group];
+    if (a->bias_per_group != 0.0)
+        a->occupied -= count == 0 && !a->in_reference[group];
 }
 
 /* One event comes in, from group `comes`, and one of group `goes` leaves; the latter is read only when the window is full. */
@@ -98,17 +101,49 @@ INLINE void gauge_push(gauge_t *a, int comes, int goes)
     }
 }
 
-/* Events come in; `ring` holds the ones before them, of which the last stands before `head`. */
-INLINE void gauge_push_many(gauge_t *shared, const uint8_t *ring, int capacity, int head, const uint8_t *bins, int count)
+/* Where the ring holds the oldest event of the window, which the next one pushes out. */
+INLINE int gauge_oldest(const gauge_t *a, int capacity, int head)
 {
-    gauge_t a = *shared;                    /* a copy of its own: stores to bytes cannot change it, so it stays in registers */
-    int out = head - a.window < 0 ? head - a.window + capacity : head - a.window;
+    return head < a->window ? head - a->window + capacity : head - a->window;
+}
+
+/* The bins that leave while `count` come in: those of the ring from the oldest one on, then the first that came in themselves. */
+INLINE void gauge_leavers(const gauge_t *a, const uint8_t *ring, int capacity, int head, const uint8_t *bins, int count, uint8_t *leavers)
+{
+    const int oldest = gauge_oldest(a, capacity, head);
+    const int in_ring = count < a->window ? count : a->window;
+    const int to_end = in_ring < capacity - oldest ? in_ring : capacity - oldest;
+    memcpy(leavers, ring + oldest, to_end);
+    memcpy(leavers + to_end, ring, in_ring - to_end);
+    memcpy(leavers + in_ring, bins, count - in_ring);
+}
+
+/* KL of a full window: the same as gauge_push for each, without a branch. */
+INLINE void gauge_slide(gauge_t *a, const uint8_t *bins, const uint8_t *leavers, int count)
+{
+    const uint8_t *const group_of = a->group_of;
+    const int64_t *const step = a->entropy_step, *const log_share = a->log_share;
+    int32_t *const counts = a->counts;
+    int64_t sum = a->sum;
     for (int i = 0; i < count; i++) {
-        const uint8_t leaves = i < a.window ? ring[out] : bins[i - a.window];
-        out = out + 1 == capacity ? 0 : out + 1;
-        gauge_push(&a, a.group_of[bins[i]], a.group_of[leaves]);
+        const int comes = group_of[bins[i]], goes = group_of[leavers[i]];
+        sum += step[counts[comes]++] - log_share[comes];
+        sum -= step[--counts[goes]] - log_share[goes];
     }
-    *shared = a;
+    a->sum = sum;
+}
+
+/* Events come in, at most BLOCK of them; `ring` holds the ones before them, of which the last stands before `head`. */
+INLINE void gauge_push_many(gauge_t *a, const uint8_t *ring, int capacity, int head, const uint8_t *bins, int count)
+{
+    uint8_t leavers[BLOCK];
+    gauge_leavers(a, ring, capacity, head, bins, count, leavers);
+    if (a->filled == a->window && !a->is_js && a->bias_per_group == 0.0) {
+        gauge_slide(a, bins, leavers, count);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        gauge_push(a, a->group_of[bins[i]], a->group_of[leavers[i]]);
 }
 
 /* Plug-in divergence in nats, of a window that may still be filling. */

@@ -42,7 +42,7 @@ cdef extern from "evidence.h":
         double *kept
         double *inverse_z
         double *wealth
-        double plug_in[3]
+        double plug_in[4]
         uint16_t *recent
         uint8_t *history
         double least_prior, total, budget, s
@@ -52,6 +52,7 @@ cdef extern from "evidence.h":
     double evidence_sum(const double *values, int count) nogil
     void evidence_inverse_z(evidence_t *a) nogil
     void evidence_keep(evidence_t *a) nogil
+    void evidence_weigh(evidence_t *a) nogil
     void evidence_recall(evidence_t *a, const uint8_t *bins, int64_t count, int64_t fed) nogil
 
 cdef extern from "tracker.h":
@@ -70,8 +71,8 @@ cdef extern from "tracker.h":
         evidence_t evidence
         int stride, phase, mode
         int64_t calm, calm_needed, seen
-    void tracker_push(tracker_t *a, const uint8_t *bins, int count) nogil
-    int tracker_take_bin(tracker_t *a, uint8_t b) nogil
+    void tracker_push(tracker_t *a, int b) nogil
+    int tracker_take_bin(tracker_t *a, int b) nogil
     int tracker_take(tracker_t *a, const cells_t *cells, double x) nogil
     int64_t tracker_take_many(tracker_t *a, const cells_t *cells, const double *values, int64_t count, int *verdict) nogil
     int64_t tracker_take_bins(tracker_t *a, const uint8_t *bins, int64_t count, int *verdict) nogil

@@ -8,7 +8,7 @@
 
 enum { QUIET = 0, RAISED = 1, RESOLVED = 2 };           /* what one event caused; streamkl/detect/verdict.py */
 enum { WATCHING = 0, DRIFTING = 1, SETTLING = 2 };      /* settling: drifting, but no longer able to resolve */
-enum { GAUGES = 3, BLOCK = 512 };                       /* events that are taken together where nothing happens */
+enum { GAUGES = 3 };
 
 typedef struct {
     uint8_t *ring;                  /* (capacity,) the last bins; one ring serves all windows */
@@ -25,84 +25,107 @@ typedef struct {
     int64_t seen;
 } tracker_t;
 
-/* Put bins into all windows; at most BLOCK of them, and one at a time where a gauge must be read after each. */
-INLINE void tracker_push(tracker_t *a, const uint8_t *bins, int count)
+INLINE void tracker_push_ring(tracker_t *a, int b)
+{
+    if (a->filled == a->capacity)
+        a->counts[a->ring[a->head]]--;
+    else
+        a->filled++;
+    a->counts[b]++;
+    a->ring[a->head] = (uint8_t)b;
+    a->head = a->head + 1 == a->capacity ? 0 : a->head + 1;
+}
+
+/* Put one bin, or many, into all windows. */
+INLINE void tracker_push(tracker_t *a, int b)
+{
+    for (int i = 0; i < a->gauge_count; i++) {
+        gauge_t *gauge = &a->gauges[i];
+        gauge_push(gauge, gauge->group_of[b], gauge->group_of[a->ring[gauge_oldest(gauge, a->capacity, a->head)]]);
+    }
+    tracker_push_ring(a, b);
+}
+
+INLINE void tracker_push_many(tracker_t *a, const uint8_t *bins, int count)
 {
     for (int i = 0; i < a->gauge_count; i++)
         gauge_push_many(&a->gauges[i], a->ring, a->capacity, a->head, bins, count);
-    for (int i = 0; i < count; i++) {
-        if (a->filled == a->capacity)
-            a->counts[a->ring[a->head]]--;
-        else
-            a->filled++;
-        a->counts[bins[i]]++;
-        a->ring[a->head] = bins[i];
-        a->head = a->head + 1 == a->capacity ? 0 : a->head + 1;
-    }
+    for (int i = 0; i < count; i++)
+        tracker_push_ring(a, bins[i]);
 }
 
-/* Bet on bins until the evidence is over the budget; returns how many were taken. */
-INLINE int tracker_bet(tracker_t *a, const uint8_t *bins, int count)
+/* Bet on one bin, if it is its turn; or on many, until the evidence is over the budget: returns how many were taken. */
+INLINE void tracker_bet(tracker_t *a, evidence_t *evidence, int b)
 {
-    evidence_t evidence = a->evidence;      /* a copy of its own, as in gauge_push_many */
-    int taken = 0, phase = a->phase;
-    while (taken < count) {
-        if (phase == 0)
-            evidence_feed(&evidence, bins[taken]);
-        if (++phase == a->stride)
-            phase = 0;
-        taken++;
-        if (evidence.s >= evidence.budget)
-            break;
-    }
+    if (a->phase == 0)
+        evidence_feed(evidence, b);
+    a->phase = a->phase + 1 == a->stride ? 0 : a->phase + 1;
+}
+
+INLINE int tracker_bet_many(tracker_t *a, const uint8_t *bins, int count)
+{
+    evidence_t evidence = a->evidence;      /* a copy of its own: stores of bytes cannot change it, so it stays in registers */
+    int taken = 0;
+    do
+        tracker_bet(a, &evidence, bins[taken++]);
+    while (taken < count && evidence.s < evidence.budget);
     a->evidence = evidence;
-    a->phase = phase;
     return taken;
 }
 
-INLINE int tracker_criterion(tracker_t *a)
+/* What the events taken so far amount to. */
+INLINE int tracker_judge(tracker_t *a)
 {
+    if (a->mode != WATCHING) {
+        a->calm = gauge_is_calm(&a->gauges[0]) ? a->calm + 1 : 0;
+        return a->mode == DRIFTING && a->calm >= a->calm_needed ? RESOLVED : QUIET;
+    }
+    if (a->is_betting && a->evidence.s < a->evidence.budget)
+        return QUIET;
     int is_open = !a->has_criterion;
     for (int i = 0; i < a->gauge_count; i++)
         is_open |= gauge_is_open(&a->gauges[i]);
-    return is_open;
+    return is_open ? RAISED : QUIET;
 }
 
-/* Take the bins of events until one causes something; returns how many were taken. */
-INLINE int tracker_observe(tracker_t *a, const uint8_t *bins, int count, int *verdict)
+/* Take the bin of one event; returns the verdict. */
+INLINE int tracker_observe(tracker_t *a, int b)
+{
+    a->seen++;
+    if (a->mode == WATCHING && a->is_betting)
+        tracker_bet(a, &a->evidence, b);
+    tracker_push(a, b);
+    return tracker_judge(a);
+}
+
+/* Take the bins of events until one causes something; returns how many were taken. While nothing is near the budget, all bets are
+ * made first and then all windows moved. */
+INLINE int tracker_observe_many(tracker_t *a, const uint8_t *bins, int count, int *verdict)
 {
     int taken = 0;
-    *verdict = QUIET;
-    while (taken < count && *verdict == QUIET) {
-        const int is_watching = a->mode == WATCHING;
-        const int step = is_watching && a->is_betting ? tracker_bet(a, bins + taken, count - taken) : 1;
-        tracker_push(a, bins + taken, step);
-        taken += step;
-        if (!is_watching) {
-            a->calm = gauge_is_calm(&a->gauges[0]) ? a->calm + 1 : 0;
-            *verdict = a->mode == DRIFTING && a->calm >= a->calm_needed ? RESOLVED : QUIET;
-        } else if (!a->is_betting || a->evidence.s >= a->evidence.budget) {
-            *verdict = tracker_criterion(a) ? RAISED : QUIET;
+    for (*verdict = QUIET; taken < count && *verdict == QUIET;) {
+        if (a->mode == WATCHING && a->is_betting) {
+            const int quiet = tracker_bet_many(a, bins + taken, count - taken);
+            tracker_push_many(a, bins + taken, quiet);
+            *verdict = tracker_judge(a);
+            a->seen += quiet;
+            taken += quiet;
+        } else {
+            *verdict = tracker_observe(a, bins[taken++]);
         }
     }
-    a->seen += taken;
     return taken;
 }
 
 /* Take one value, or the bin of one; returns the verdict. */
 FOR_EACH_CPU static int tracker_take(tracker_t *a, const cells_t *cells, double x)
 {
-    const uint8_t b = (uint8_t)cells_bin(cells, x);
-    int verdict;
-    tracker_observe(a, &b, 1, &verdict);
-    return verdict;
+    return tracker_observe(a, cells_bin(cells, x));
 }
 
-FOR_EACH_CPU static int tracker_take_bin(tracker_t *a, uint8_t b)
+FOR_EACH_CPU static int tracker_take_bin(tracker_t *a, int b)
 {
-    int verdict;
-    tracker_observe(a, &b, 1, &verdict);
-    return verdict;
+    return tracker_observe(a, b);
 }
 
 /* Take values, or bins, until one causes something; returns how many were taken. */
@@ -112,9 +135,8 @@ FOR_EACH_CPU static int64_t tracker_take_many(tracker_t *a, const cells_t *cells
     int64_t taken = 0;
     for (*verdict = QUIET; taken < count && *verdict == QUIET;) {
         const int block = count - taken < BLOCK ? (int)(count - taken) : BLOCK;
-        for (int i = 0; i < block; i++)
-            bins[i] = (uint8_t)cells_bin(cells, values[taken + i]);
-        taken += tracker_observe(a, bins, block, verdict);
+        cells_bins(cells, values + taken, bins, block);
+        taken += tracker_observe_many(a, bins, block, verdict);
     }
     return taken;
 }
@@ -123,7 +145,7 @@ FOR_EACH_CPU static int64_t tracker_take_bins(tracker_t *a, const uint8_t *bins,
 {
     int64_t taken = 0;
     for (*verdict = QUIET; taken < count && *verdict == QUIET;)
-        taken += tracker_observe(a, bins + taken, count - taken < BLOCK ? (int)(count - taken) : BLOCK, verdict);
+        taken += tracker_observe_many(a, bins + taken, count - taken < BLOCK ? (int)(count - taken) : BLOCK, verdict);
     return taken;
 }
 

@@ -86,7 +86,7 @@ cdef class Tracker:
         """Put bins into the windows without counting them as seen."""
         cdef Py_ssize_t i
         for i in range(bins.shape[0]):
-            tracker_push(&self.t, &bins[i], 1)
+            tracker_push(&self.t, bins[i])
 
     # ------------------------------------------------------------------ episodes
 
@@ -160,7 +160,7 @@ cdef class Tracker:
             g=PyBytes_FromStringAndSize(<char *>a.g, size), kept=PyBytes_FromStringAndSize(<char *>a.kept, size),
             shares=PyBytes_FromStringAndSize(<char *>a.qs, size),
             wealth=PyBytes_FromStringAndSize(<char *>a.wealth, a.experts * sizeof(double)),
-            plug_in=PyBytes_FromStringAndSize(<char *>a.plug_in, sizeof(a.plug_in)),
+            plug_in=PyBytes_FromStringAndSize(<char *>a.plug_in, PLUG_INS * sizeof(double)),
             history=ring[last:] + ring[:last] if a.fed >= HISTORY else ring[:last],
             total=a.total, s=a.s, fed=a.fed, clock=a.clock, refresh_at=a.refresh_at,
             is_unseen=PyBytes_FromStringAndSize(<char *>a.is_unseen, 2), kept_unseen=PyBytes_FromStringAndSize(<char *>a.kept_unseen, 2),
@@ -271,6 +271,7 @@ cdef class Tracker:
         for i in range(2):
             a.is_unseen[i] = stake.is_unseen[i]
         evidence_keep(a)
+        evidence_weigh(a)
         return 0
 
     cdef const double *_doubles(self, values) except NULL:
