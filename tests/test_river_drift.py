@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from river.base import DriftDetector
 from river.drift import ADWIN
-from streamkl.adapters.river_drift import StreamKL
 
 from streamkl import Detector
+from streamkl.adapters.river_drift import StreamKL
 
 
 def rivers_own_stream():

@@ -105,7 +105,7 @@ def as_categories(values: Iterable[object]) -> list[Category | None]:
     types = set(map(type, listed))
     if types == {str} and _are_short(listed):
         return cast(list[Category | None], listed)
-    if types == {int} and -(2**63) <= min(listed) and max(listed) < 2**63:
+    if types == {int} and min(listed) >= -(2**63) and max(listed) < 2**63:
         return [("number", value) for value in listed]
     return [as_category(value) for value in listed]
 

@@ -32,13 +32,16 @@ INLINE int cells_bin(const cells_t *cells, double x)
 /* The bins of many values: eight at a time are compared with one edge. */
 INLINE void cells_bins(const cells_t *cells, const double *values, uint8_t *bins, int count)
 {
+    const size_t padded = cells->padded & ~(size_t)(LANES - 1);     /* as it is, told to the compiler */
+    const double *const edges = cells->edges;
     int i = 0;
     for (; i + LANES <= count; i += LANES) {
         const lanes_t *x = (const lanes_t *)(values + i);
         mask_t low = {0}, high = {0};
-        for (int e = 0; e < cells->padded; e++) {
-            low -= cells->edges[e] < x[0];
-            high -= cells->edges[e] < x[1];
+#pragma GCC unroll 8
+        for (size_t e = 0; e < padded; e++) {
+            low -= edges[e] < x[0];
+            high -= edges[e] < x[1];
         }
         for (int j = 0; j < LANES; j++) {
             const int64_t below = j < LANES / 2 ? low[j] : high[j - LANES / 2];

@@ -15,6 +15,7 @@
 enum { PLUG_INS = 3, HISTORY = 1024 };
 static const int PLUG_IN_WINDOWS[PLUG_INS] = {64, 256, 1024};
 static const lanes_t PLUG_IN_SIZES = {64.0, 256.0, 1024.0, 0.0};
+static const counts_t ONE_EACH = {1, 1, 1, 0};
 #define PLUG_IN_SHARE 0.25
 #define WEALTH_CAP 1000.0           /* times the budget: a closed criterion must not hoard wealth for ever */
 #define REFERENCE_CAP 1e6           /* events after which the reference stops growing */
@@ -83,7 +84,7 @@ INLINE void evidence_refresh(evidence_t *a)
 INLINE double evidence_bet(double *wealth, const double *prior, const double *row, const double *inverse_z, double f, int experts)
 {
     lanes_t even = {0}, odd = {0};
-    for (int e = 0; e < experts; e += LANES) {
+    for (size_t e = 0; e < (size_t)experts; e += LANES) {
         const lanes_t *p = (const lanes_t *)(prior + e), *l = (const lanes_t *)(row + e), *z = (const lanes_t *)(inverse_z + e);
         lanes_t *w = (lanes_t *)(wealth + e);
         w[0] = (p[0] + w[0]) * ((l[0] * z[0]) * f);
@@ -141,9 +142,9 @@ INLINE void evidence_weigh(evidence_t *a)
 /* Add bin b to the history from which the histogram bets. */
 INLINE void evidence_remember(evidence_t *a, int b)
 {
+    *(counts_t *)evidence_recent(a, b) += ONE_EACH;
     for (int i = 0; i < PLUG_INS; i++) {
         const int64_t w = PLUG_IN_WINDOWS[i];
-        evidence_recent(a, b)[i]++;
         if (a->fed >= w)
             evidence_recent(a, a->history[(a->fed - w) & (HISTORY - 1)])[i]--;
     }
