@@ -146,6 +146,6 @@ class Life:
         return DriftEvent(
             kind=KINDS[verdict], stream=self._settings.name, index=self.n - 1, position=position, at=at, episode=self.episode_number,
             evidence=self.evidence if verdict == Verdict.RAISED else 0.0, budget=self._settings.budget, guarantee=watching.guarantee(),
-            divergence={measure: watching.estimate(measure) for measure in EVENT_MEASURES}, criterion=watching.criterion(),
+            divergence=watching.estimates(EVENT_MEASURES), criterion=watching.criterion(),
             bins=tuple(watching.changes("kl")[:EVENT_BINS]), window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
         )

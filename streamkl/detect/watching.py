@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +14,7 @@ from streamkl.detect.kernel import Tracker
 from streamkl.detect.recent import Recent, Value
 from streamkl.detect.settings import Settings
 from streamkl.detect.state import WatchingState, check_counters
-from streamkl.divergence import Estimate, estimate, terms
+from streamkl.divergence import Estimate, estimate, estimates, terms
 from streamkl.sketch.bins import NumericBins
 from streamkl.sketch.histogram import Histogram
 from streamkl.sketch.reference import Reference
@@ -53,8 +55,11 @@ class Watching:
 
     def estimate(self, measure: str, base: float | None = None) -> Estimate:
         """Return the divergence of the reporting window from the reference."""
-        counts = self.histogram()
-        return estimate(counts.window, counts.reference, measure, base=base)
+        return self.estimates((measure,), base)[measure]
+
+    def estimates(self, measures: Sequence[str], base: float | None = None) -> dict[str, Estimate]:
+        """Return many divergences of the reporting window from the reference."""
+        return estimates(np.array(self.tracker.counts(), float), self.reference.bins.counts, measures, base=base)
 
     def changes(self, measure: str) -> list[BinChange]:
         """Return every bin's part in the divergence, largest first; [] with an empty window."""

@@ -4,7 +4,7 @@ Pure functions, nats unless `base` says otherwise, always D(window || reference)
 """
 
 from streamkl.divergence.distances import js_distance, kolmogorov_smirnov, l_infinity, wasserstein
-from streamkl.divergence.estimate import Estimate, estimate
+from streamkl.divergence.estimate import Estimate, estimate, estimates
 from streamkl.divergence.f_divergences import (
     chi_square,
     f_divergence,
@@ -29,6 +29,7 @@ __all__ = [
     "cross_entropy",
     "entropy",
     "estimate",
+    "estimates",
     "f_divergence",
     "gaussian_kl",
     "hellinger",
