@@ -50,12 +50,15 @@ def test_the_line_of_an_alarm_says_where_what_how_far_and_how_sure():
     values = [i % 10 for i in range(600)] + [i % 3 for i in range(300)]
     expected = next(e for e in Detector(name="x", warmup=100, false_alarms=1000).update_many(values) if e.kind == "drift.raised")
     text = "t,x\n" + "".join(f"{1_767_225_600 + i},{value}\n" for i, value in enumerate(values))
-    line = streamkl("watch", "-", "--value", "x", "--time", "t", *QUICK, stdin=text).out.splitlines()[0]
+    outcome = streamkl("watch", "-", "--value", "x", "--time", "t", *QUICK, stdin=text)
+    line = outcome.out.splitlines()[0]
     at = datetime.fromtimestamp(1_767_225_600 + expected.index, UTC)
-    assert line.startswith(f"line {expected.index + 2} at {at:%Y-%m-%d %H:%M:%S}Z  DRIFT        x: KL {expected.divergence['kl'].value:.3g} nats")
-    assert f"(95 %: {expected.divergence['kl'].low:.3g} to {expected.divergence['kl'].high:.3g})" in line
+    assert line.startswith(f"line {expected.index + 2} at {at:%Y-%m-%d %H:%M:%S}Z  DRIFT        x: KL ")
+    assert any(f"KL {w.kl:.3g} nats over the last {w.window}, limit {w.limit:.3g}; " in line for w in expected.criterion if w.open)
     assert expected.bins[0].label in line
-    assert f"evidence {expected.evidence:.3g} >= budget 1e+03" in line
+    assert f"evidence {expected.evidence:.3g}, budget 1e+03" in line
+    kl = expected.divergence["kl"]
+    assert f"over the last {expected.window_n}: KL {kl.value:.3g} nats (95 %: {kl.low:.3g} to {kl.high:.3g})" in outcome.err
 
 
 def test_the_summary_gives_each_episode_its_first_and_last_line():

@@ -14,6 +14,7 @@ from streamkl.detect.event import BinChange, DriftEvent
 from streamkl.divergence import Estimate
 
 BINS_SHOWN = 3
+BINS_IN_LINE = 2
 VERBS: Final = {"drift.raised": "DRIFT", "drift.resolved": "RESOLVED", "reference.rebaselined": "REBASELINED", "reference.learned": "LEARNED"}
 
 
@@ -21,10 +22,9 @@ def event_line(event: DriftEvent) -> str:
     """Return the event in words, without a line feed."""
     head = f"{place(event)}  {VERBS.get(event.kind, event.kind):<11}  {label(event.stream)}"
     if event.kind == "drift.raised":
-        sure = f"evidence {event.evidence:.3g} >= budget {event.budget:.3g}; " if event.evidence else ""
-        return f"{head}: {alarm(event)}; {sure}episode {event.episode}"
+        return f"{head}: {alarm(event)}; {changed(event.bins[:BINS_IN_LINE])}"
     if event.kind == "drift.resolved":
-        return f"{head}: back at the reference, {far(event.divergence)}; episode {event.episode} is over"
+        return f"{head}: back at the reference, KL {event.divergence['kl'].value:.3g} nats; episode {event.episode} is over"
     if event.kind == "reference.rebaselined":
         return f"{head}: the newest {event.reference_n:,} observations are the reference now; episode {event.episode} is over"
     return f"{head}: the first {event.reference_n:,} observations are the reference"
@@ -65,13 +65,14 @@ def far(estimates: Mapping[str, Estimate]) -> str:
 
 
 def alarm(event: DriftEvent) -> str:
-    """Return what an alarm found: how far the reporting window is, how far the window is that spoke, and what changed most."""
-    parts = [far(event.divergence)]
-    spoke = [reading for reading in event.criterion if reading.kl > reading.limit]
-    if spoke:
-        reading = max(spoke, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else 0.0)
-        parts.append(f"KL of the last {reading.window} {reading.kl:.3g}, above {reading.limit:.3g}")
-    return "; ".join((*parts, changed(event.bins)))
+    """Return what raised an alarm: the window that is farthest beyond its limit, and the evidence against the budget."""
+    sure = f"evidence {event.evidence:.3g}, budget {event.budget:.3g}" if event.evidence else ""
+    beyond = [reading for reading in event.criterion if reading.kl > reading.limit]
+    if not beyond:
+        return sure
+    reading = max(beyond, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else 0.0)
+    far_enough = f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g}"
+    return f"{far_enough}; {sure}" if sure else far_enough
 
 
 def changed(bins: Iterable[BinChange]) -> str:

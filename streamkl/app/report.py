@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streamkl.app.event_line import alarm, far, moment, place
+from streamkl.app.event_line import alarm, changed, far, moment, place
 from streamkl.app.label import label
 from streamkl.detect.detector import Detector
 from streamkl.service.streams import Stream, Streams
@@ -73,19 +73,21 @@ def _stream_lines(stream: Stream) -> Iterator[str]:
     for note in notes(detector, tally.observations, tally.missing):
         yield f"  note: {note}"
     for episode in tally.episodes[:EPISODES_SHOWN]:
-        yield f"  {_episode_line(episode)}"
+        yield from (f"  {line}" for line in _episode_lines(episode))
     if tally.raised > EPISODES_SHOWN:
         yield f"  and {counted(tally.raised - EPISODES_SHOWN, 'more episode')}"
 
 
-def _episode_line(episode: Episode) -> str:
+def _episode_lines(episode: Episode) -> Iterator[str]:
     raised, ended = episode.raised, episode.ended
     if ended is None:
         span = f"{place(raised)}, still open"
     else:
         until = "" if ended.at is None else f" at {moment(ended.at)}"
         span = f"{place(raised)} to line {ended.position:,}{until}, {ENDINGS.get(ended.kind, ended.kind)}"
-    return f"episode {raised.episode}: {span}; {alarm(raised)}"
+    yield f"episode {raised.episode}: {span}"
+    yield f"  {alarm(raised)}"
+    yield f"  over the last {raised.window_n:,}: {far(raised.divergence)}; {changed(raised.bins)}"
 
 
 def _rest_lines(rest: list[Stream]) -> Iterator[str]:
