@@ -111,6 +111,24 @@ def test_a_restored_detector_goes_on_bit_for_bit_from_every_state():
         assert restored.to_bytes() == det.to_bytes()
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_detector_restored_at_any_observation_before_an_alarm_rolls_back_to_the_same_reference(stride):
+    values = np.random.default_rng(4).standard_normal(700)
+    values[400:] += 0.8                     # the wealth rises over many observations, the counts to roll back to stay behind
+    det = Detector(np.random.default_rng(5).standard_normal(400), window=50, false_alarms=5000, stride=stride)
+    blobs = [det.to_bytes()]
+    events = []
+    for value in values:
+        events.append(det.update(value))
+        blobs.append(det.to_bytes())
+    raised = next(e.index for e in events if e and e.kind == "drift.raised")
+    assert 405 < raised < 650
+    for cut in range(350, raised + 1):
+        restored = Detector.from_bytes(blobs[cut])
+        restored.update_many(values[cut:raised + 20])
+        assert restored.to_bytes() == blobs[raised + 20], f"cut at {cut}"
+
+
 @given(names, seeds, which, st.booleans())
 @settings(max_examples=30)
 def test_a_clone_is_fresh_and_lives_the_same_life(name, seed, setting, is_given):
