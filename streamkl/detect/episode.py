@@ -43,7 +43,7 @@ class Episode:
         """Return the episode of an alarm that was raised just now."""
         watching.tracker.begin_episode()
         episode = cls(settings, watching)
-        episode._settle_when_due()
+        episode._look_whether_due()
         return episode
 
     def update(self, x: object) -> int:
@@ -56,7 +56,7 @@ class Episode:
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
         """Take clean values from `start` until one ends the episode; return (index after it, verdict)."""
         while start < len(values):
-            stop, verdict = self._watching.update_many(values[:start + self._until_next_decision()], start)
+            stop, verdict = self._watching.update_many(values, start, start + self._until_next_decision())
             self.values.extend(values[start:stop])
             if verdict := self._judge(stop - start, verdict):
                 return stop, verdict
@@ -66,8 +66,7 @@ class Episode:
     def rebaseline(self, reason: str) -> bool:
         """Make the rebaseline due, by hand; return whether enough was seen to do it now."""
         self.reason = reason
-        if not self.is_due:
-            self._become_due()
+        self.is_due = True
         return self._is_enough()
 
     def learn(self) -> Reference:
@@ -76,18 +75,13 @@ class Episode:
 
     def _judge(self, taken: int, verdict: int) -> int:
         self.since += taken
-        self._settle_when_due()
+        self._look_whether_due()
         if self.is_due:
             return Verdict.REBASELINED if self._is_enough() else Verdict.QUIET
         return verdict
 
-    def _settle_when_due(self) -> None:
-        if not self.is_due and self.since >= self._hold_for:
-            self._become_due()
-
-    def _become_due(self) -> None:
-        self.is_due = True
-        self._tracker.settle()
+    def _look_whether_due(self) -> None:
+        self.is_due = self.is_due or self.since >= self._hold_for
 
     def _is_enough(self) -> bool:
         return self.since >= self.needed and self.values.present >= LEAST_REFERENCE

@@ -37,12 +37,13 @@ class Watching:
         """Put the newest values into the windows: the stream was watched while it was learnt."""
         self.tracker.prefill(self._bins(values.newest(self.window)))
 
-    def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
-        """Take clean values from `start` until one causes something; return (index after it, verdict)."""
+    def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int, stop: int | None = None) -> tuple[int, int]:
+        """Take clean values from `start` until one causes something, or until `stop`; return (index after the last one, verdict)."""
+        stop = len(values) if stop is None else min(stop, len(values))
         if not isinstance(values, list):
-            return self.tracker.update_many(values, start)
-        while start < len(values):
-            taken, verdict = self.tracker.update_bins(self._bins(values[start:start + CHUNK]), 0)
+            return self.tracker.update_many(values[:stop], start)
+        while start < stop:
+            taken, verdict = self.tracker.update_bins(self._bins(values[start:min(stop, start + CHUNK)]), 0)
             start += taken
             if verdict:
                 return start, verdict

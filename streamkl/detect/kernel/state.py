@@ -32,7 +32,7 @@ class TrackerState:
     """The window (bins, oldest first), where the stream is in its life, and its bets."""
 
     window: bytes
-    mode: int
+    is_drifting: bool
     phase: int
     calm: int
     seen: int

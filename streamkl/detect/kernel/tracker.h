@@ -7,7 +7,6 @@
 #include "gauge.h"
 
 enum { QUIET = 0, RAISED = 1, RESOLVED = 2 };           /* what one event caused; streamkl/detect/verdict.py */
-enum { WATCHING = 0, DRIFTING = 1, SETTLING = 2 };      /* settling: drifting, but no longer able to resolve */
 enum { GAUGES = 3 };
 
 typedef struct {
@@ -20,7 +19,7 @@ typedef struct {
     int is_betting;                 /* 0: the first gauge alone raises */
     evidence_t evidence;
     int stride, phase;              /* every stride-th event is fed, at phase 0 */
-    int mode;
+    int is_drifting;
     int64_t calm, calm_needed;      /* calm events in a row since the alarm */
     int64_t seen;
 } tracker_t;
@@ -76,9 +75,9 @@ INLINE int tracker_bet_many(tracker_t *a, const uint8_t *bins, int count)
 /* What the events taken so far amount to. */
 INLINE int tracker_judge(tracker_t *a)
 {
-    if (a->mode != WATCHING) {
+    if (a->is_drifting) {
         a->calm = gauge_is_calm(&a->gauges[0]) ? a->calm + 1 : 0;
-        return a->mode == DRIFTING && a->calm >= a->calm_needed ? RESOLVED : QUIET;
+        return a->calm >= a->calm_needed ? RESOLVED : QUIET;
     }
     if (a->is_betting && a->evidence.s < a->evidence.budget)
         return QUIET;
@@ -92,7 +91,7 @@ INLINE int tracker_judge(tracker_t *a)
 INLINE int tracker_observe(tracker_t *a, int b)
 {
     a->seen++;
-    if (a->mode == WATCHING && a->is_betting)
+    if (a->is_betting && !a->is_drifting)
         tracker_bet(a, &a->evidence, b);
     tracker_push(a, b);
     return tracker_judge(a);
@@ -104,7 +103,7 @@ INLINE int tracker_observe_many(tracker_t *a, const uint8_t *bins, int count, in
 {
     int taken = 0;
     for (*verdict = QUIET; taken < count && *verdict == QUIET;) {
-        if (a->mode == WATCHING && a->is_betting) {
+        if (a->is_betting && !a->is_drifting) {
             const int quiet = tracker_bet_many(a, bins + taken, count - taken);
             tracker_push_many(a, bins + taken, quiet);
             *verdict = tracker_judge(a);
@@ -151,7 +150,7 @@ FOR_EACH_CPU static int64_t tracker_take_bins(tracker_t *a, const uint8_t *bins,
 
 static void tracker_begin_episode(tracker_t *a)
 {
-    a->mode = DRIFTING;
+    a->is_drifting = 1;
     a->calm = 0;
     if (a->is_betting)
         evidence_roll_back(&a->evidence);
@@ -159,7 +158,7 @@ static void tracker_begin_episode(tracker_t *a)
 
 static void tracker_end_episode(tracker_t *a)
 {
-    a->mode = WATCHING;
+    a->is_drifting = 0;
     a->phase = 0;
     if (a->is_betting)
         evidence_restart(&a->evidence);

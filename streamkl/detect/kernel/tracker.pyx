@@ -94,10 +94,6 @@ cdef class Tracker:
         """Drift was raised: stop betting, roll the reference back, count calm events."""
         tracker_begin_episode(&self.t)
 
-    def settle(self):
-        """The episode can no longer resolve."""
-        self.t.mode = SETTLING
-
     def end_episode(self):
         """The episode is over: bet again."""
         tracker_end_episode(&self.t)
@@ -137,20 +133,20 @@ cdef class Tracker:
         cdef tracker_t *t = &self.t
         ring = <bytes>PyBytes_FromStringAndSize(<char *>t.ring, t.capacity)
         window = ring[t.head:] + ring[:t.head] if t.filled == t.capacity else ring[:t.filled]
-        return TrackerState(window, t.mode, t.phase, t.calm, t.seen, self._evidence_state() if t.is_betting else None)
+        return TrackerState(window, bool(t.is_drifting), t.phase, t.calm, t.seen, self._evidence_state() if t.is_betting else None)
 
     def restore(self, state):
         """Take over a state, into a new tracker of the same settings; raises ValueError where it does not fit."""
         cdef tracker_t *t = &self.t
-        if len(state.window) > t.capacity or not 0 <= state.phase < t.stride or not WATCHING <= state.mode <= SETTLING:
-            raise ValueError("its window, phase or mode is out of range")
+        if len(state.window) > t.capacity or not 0 <= state.phase < t.stride:
+            raise ValueError("its window or phase is out of range")
         if (state.evidence is None) == bool(t.is_betting):
             raise ValueError("its evidence does not fit the alarm")
         self._check_bins(state.window)
         self.prefill(state.window)
         if t.is_betting:
             self._restore_evidence(state.evidence)
-        t.mode, t.phase, t.calm, t.seen = state.mode, state.phase, state.calm, state.seen
+        t.is_drifting, t.phase, t.calm, t.seen = state.is_drifting, state.phase, state.calm, state.seen
 
     cdef object _evidence_state(self):
         cdef evidence_t *a = &self.t.evidence
