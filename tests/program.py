@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-COMMAND = [sys.executable, "-c", "from streamkl.app.cli import main; main()"]
+COMMAND = [sys.executable, "-P", "-c", "from streamkl.app.cli import main; main()"]
 
 
 def streamkl(*arguments: object, stdin: bytes | str = b"") -> Outcome:

@@ -310,5 +310,5 @@ def test_every_rule_has_a_violation_that_it_finds():
 def test_importing_streamkl_loads_no_broker_no_model_library_and_no_data_frame():
     heavy = ["kafka", "river", "scipy", "pandas", "pydantic", "structlog", "typer", "rich", "sklearn", "prometheus_client", "yaml"]
     code = f"import json, sys, streamkl, streamkl.divergence\nstreamkl.Detector\nprint(json.dumps([m for m in {heavy!r} if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

@@ -175,7 +175,7 @@ def test_a_blob_of_another_process_is_the_same_blob():
         "det.update_many(np.random.default_rng(2).choice(list('abcd'), 400).tolist()[60:250])\n"
         "sys.stdout.buffer.write(det.to_bytes())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True)
     assert done.stdout == samples()["categorical watching"]
 
 

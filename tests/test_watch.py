@@ -349,7 +349,7 @@ def test_version_and_help_are_there():
 def test_watch_loads_nothing_heavy():
     heavy = "{'rich', 'pydantic', 'kafka', 'river', 'scipy', 'pandas', 'structlog'}"
     code = f"import sys; import streamkl.app.cli; print({heavy} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 # ---------------------------------------------------------------- a terminal

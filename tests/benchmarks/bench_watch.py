@@ -63,11 +63,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         write_rows(path, options.rows)
-        watch = [sys.executable, "-c", WATCH, "watch", str(path), "--value", "value"]
+        watch = [sys.executable, "-P", "-c", WATCH, "watch", str(path), "--value", "value"]
         jobs = {
             "streamkl watch": watch,
             "streamkl watch, with --time": [*watch, "--time", "time"],
-            "by hand, pandas and scipy every 100 rows": [sys.executable, "-c", BY_HAND, str(path)],
+            "by hand, pandas and scipy every 100 rows": [sys.executable, "-P", "-c", BY_HAND, str(path)],
         }
         taken = {name: [] for name in jobs}
         for _ in range(options.runs):

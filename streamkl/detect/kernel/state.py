@@ -6,6 +6,7 @@ Rule: what follows from the rest (counts, running sums, 1/Z) is not stored but c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,13 @@ class TrackerState:
     calm: int
     seen: int
     evidence: EvidenceState | None
+
+
+class GaugeReading(TypedDict):
+    """What one gauge says: plug-in divergence and its limit in nats, the counts of its groups."""
+
+    window: int
+    filled: int
+    value: float
+    limit: float
+    counts: list[int]

@@ -1,24 +1,18 @@
 """Tracker: one stream compared with one reference, natively."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Self, final
 
 import numpy as np
 import numpy.typing as npt
 
 from streamkl.detect.criterion import GaugePlan
 from streamkl.detect.experts import Stake
-from streamkl.detect.kernel.state import TrackerState
+from streamkl.detect.kernel.state import GaugeReading, TrackerState
 from streamkl.sketch.bins import NumericBins
 from streamkl.sketch.categories import CategoricalBins
 
-class GaugeReading(TypedDict):
-    window: int
-    filled: int
-    value: float
-    limit: float
-    counts: list[int]
-
+@final
 class Tracker:
     """Watch one stream, in O(1) per event.
 
@@ -28,11 +22,11 @@ class Tracker:
     update and its like return a verdict: 0 quiet, 1 raised, 2 resolved; at 1 the caller must call begin_episode, at 2 end_episode.
     """
 
-    def __init__(
-        self, bins: NumericBins | CategoricalBins, window: int, gauges: Sequence[GaugePlan], stake: Stake | None,
+    def __new__(
+        cls, bins: NumericBins | CategoricalBins, window: int, gauges: Sequence[GaugePlan], stake: Stake | None,
         stride: int, has_criterion: bool, calm_needed: int,
-    ) -> None: ...
-    def update(self, x: object, /) -> int: ...
+    ) -> Self: ...
+    def update(self, x: object) -> int: ...
     def update_many(self, values: npt.NDArray[np.float64], start: int) -> tuple[int, int]: ...
     def update_bins(self, bins: npt.NDArray[np.uint8], start: int) -> tuple[int, int]: ...
     def prefill(self, bins: npt.NDArray[np.uint8]) -> None: ...

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False, autotestdict=False
 """Tracker: one stream compared with one reference: its window, its gauges and its evidence, one event at a time.
 
 Rule 1: O(1) per event in bins and window; memory is fixed when it is made.
@@ -14,6 +14,7 @@ from libc.string cimport memcpy
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.dict cimport PyDict_GetItem
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cython cimport final
 
 from streamkl.detect.kernel.kernel cimport *
 
@@ -21,6 +22,7 @@ from streamkl.detect.kernel.state import EvidenceState, TrackerState
 from streamkl.sketch.bins import as_float
 
 
+@final
 cdef class Tracker:
     """Watch one stream; see tracker.pyi for the parameters."""
 
