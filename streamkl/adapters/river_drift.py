@@ -14,7 +14,8 @@ class StreamKL(base.DriftDetector):
     """Detect drift of one numeric or categorical stream, within a budget of false alarms.
 
     Parameters are those of `streamkl.Detector`, whose object is `detector`. `drift_detected` tells of the last update only.
-    Missing values (None, NaN) are counted as such; they never silence it. Raises ConfigError for a wrong setting.
+    Missing values (None, NaN) are counted as such; they never silence it. Raises ConfigError for a wrong setting,
+    TypeError for one that does not exist.
 
     >>> import random
     >>> rng = random.Random(12345)
@@ -29,6 +30,8 @@ class StreamKL(base.DriftDetector):
 
     def __init__(self, reference: Reference | Sequence[object] | None = None, **settings: object) -> None:
         super().__init__()
+        if reference is not None and not isinstance(reference, Reference):
+            reference = Reference.fit(reference, str(settings.get("kind", "numeric")))
         self.reference, self.settings = reference, settings
         self.detector = Detector(reference, **settings)  # type: ignore[arg-type]
 

@@ -6,7 +6,9 @@ Rule 2: one observation causes at most one event.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ import numpy.typing as npt
 from streamkl.detect.event import CriterionReading, DriftEvent
 from streamkl.detect.life import Life
 from streamkl.detect.recent import cleaned
-from streamkl.detect.settings import Settings, budget_of, not_built
+from streamkl.detect.settings import Settings, budget_of, checked_text, not_built
 from streamkl.detect.state import VERSION, DetectorState
 from streamkl.detect.watching import nothing_seen
 from streamkl.divergence import Estimate
@@ -26,8 +28,9 @@ from streamkl.sketch.reference import Reference
 NO_TIME = np.iinfo(np.int64).min        # in update_many's `at`: this observation has no time
 
 
+@final
 class Detector:
-    """Watch one stream for drift, within a budget of false alarms.
+    """Watch one stream for drift, within a budget of false alarms. For one thread at a time: another one's update is a RuntimeError.
 
     At most one false alarm per `false_alarms` is raised on average, exactly so for independent continuous data (`DriftEvent.guarantee` says).
     Magnitude (`divergence`) and alarm (`evidence`) are two things; both are live after every observation, each in O(1).
@@ -72,6 +75,8 @@ class Detector:
 
         x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
         """
+        if at is not None and type(at) is not int:
+            at = operator.index(at)
         verdict = self._life.step(x)
         return self._life.turn(verdict, at) if verdict else None
 
@@ -101,7 +106,7 @@ class Detector:
         While drifting: learnt from the observations since the alarm, as soon as there are enough. While watching: a new reference is
         learnt from the observations to come. While learning: no effect.
         """
-        return self._life.rebaseline(reason)
+        return self._life.rebaseline(checked_text("reason", reason))
 
     # ------------------------------------------------------------------ reading
 
@@ -160,7 +165,10 @@ class Detector:
 
         For "kl" a bin's part is p log(p/q) - p + q, which sums to the same as p log(p/q) and is large for a bin that emptied, too.
         """
-        return [(change.label, change.nats) for change in self._life.watching.changes(measure)] if self._life.watching else []
+        if self._life.watching is None:
+            nothing_seen(measure)                   # refuses an unknown measure
+            return []
+        return [(change.label, change.nats) for change in self._life.watching.changes(measure)]
 
     def criterion(self) -> tuple[CriterionReading, ...]:
         """Not built yet: raises ConfigError."""
@@ -176,7 +184,9 @@ class Detector:
         not_built("guarantee", "read DriftEvent.guarantee")
 
     def __repr__(self) -> str:
-        return f"<Detector {self.name[:60]!r}: {self.state} after {self.n} observations>"
+        learning = self._life.learning
+        still = f" (needs {learning.warmup}, {learning.values.present} of 100 values that are not missing)" if learning else ""
+        return f"<Detector {self.name[:60]!r}: {self.state} after {self.n} observations{still}>"
 
     # ------------------------------------------------------------------ state
 
@@ -243,7 +253,7 @@ def _check_against(against: str) -> None:
 def _checked_times(at: Sequence[int] | npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64] | None:
     if at is None:
         return None
-    times = np.asarray(at)
+    times = np.asarray(at) if count else np.zeros(0, np.int64)
     if times.shape != (count,) or (count and times.dtype.kind not in "iu"):
         raise ValueError(f"at must hold {count} whole numbers of milliseconds, one for each observation, got {times.dtype} of shape {times.shape}")
     return times.astype(np.int64)

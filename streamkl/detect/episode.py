@@ -49,7 +49,7 @@ class Episode:
     def update(self, x: object) -> int:
         """Take one observation; return RESOLVED or REBASELINED where it ends the episode."""
         value = self._clean(x)
-        verdict = self._tracker.update(x)
+        verdict = self._tracker.update(value if self._kind == "numeric" else x)
         self.values.append(value)
         return self._judge(1, verdict)
 
@@ -66,7 +66,7 @@ class Episode:
     def rebaseline(self, reason: str) -> bool:
         """Make the rebaseline due, by hand; return whether enough was seen to do it now."""
         self.reason = reason
-        self.is_due = True
+        self._become_due()
         return self._is_enough()
 
     def learn(self) -> Reference:
@@ -81,7 +81,12 @@ class Episode:
         return verdict
 
     def _look_whether_due(self) -> None:
-        self.is_due = self.is_due or self.since >= self._hold_for
+        if not self.is_due and self.since >= self._hold_for:
+            self._become_due()
+
+    def _become_due(self) -> None:
+        self.is_due = True
+        self._tracker.settle()
 
     def _is_enough(self) -> bool:
         return self.since >= self.needed and self.values.present >= LEAST_REFERENCE
@@ -101,7 +106,9 @@ class Episode:
         if len(values) > state.since:
             raise ValueError("its episode has more values than it has seen")
         episode = cls(settings, watching)
-        episode.since, episode.is_due, episode.reason = state.since, state.is_due, state.reason
+        episode.since, episode.reason = state.since, state.reason
+        if state.is_due:
+            episode._become_due()
         episode.values.extend(values)
         return episode
 

@@ -42,7 +42,9 @@ class DriftEvent:
     index: 0-based observation of the stream that caused it. position: its index in the batch, or its line in the file.
     at: event time, ms since the epoch (UTC), or None. episode: number of the stream's newest episode, 0 before the first.
     evidence, budget: evidence >= budget at every alarm of evidence. guarantee: of the budget: "exact", "approximate" or "void".
-    divergence: measure -> Estimate of the reporting window. criterion: per window. bins: largest contributions to KL first.
+    divergence: measure -> Estimate of the reporting window. criterion: per window.
+    bins: largest contributions to KL of the reporting window, first. changed: of a raised event, the same for the window of the
+    criterion that is farthest beyond its limit, over the criterion's merged bins: what raised it.
     window_n, reference_n: observations compared. source: where it came from (file and line; topic, partition, offsets), or None.
     reason: why a rebaseline was asked for, "" otherwise.
     """
@@ -61,6 +63,7 @@ class DriftEvent:
     bins: tuple[BinChange, ...]
     window_n: int
     reference_n: int
+    changed: tuple[BinChange, ...] = ()
     reason: str = ""
     change_index: int | None = None
     source: Mapping[str, object] | None = None
@@ -69,6 +72,9 @@ class DriftEvent:
     def __post_init__(self) -> None:
         if not self.id:
             object.__setattr__(self, "id", identity(self.stream, self.index, self.kind))
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values; a number that is not finite is None."""

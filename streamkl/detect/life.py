@@ -101,12 +101,16 @@ class Life:
             raise ValueError("it neither learns nor watches, or both")
         check_counters(state.before, state.episode_number, state.last_raised + 1)
         self._before, self.episode_number, self.last_raised = state.before, state.episode_number, state.last_raised
+        if state.watching and state.watching.tracker.is_drifting != (state.episode is not None):
+            raise ValueError("it has an episode and does not drift, or drifts without one")
         if state.learning:
             self._learn(Learning.from_state(self._settings.kind, state.learning))
         if state.watching:
             self._watch(Watching.from_state(self._settings, given, state.watching))
         if state.episode:
             self._drift(Episode.from_state(self._settings, self._watching, state.episode))
+        if self.last_raised >= max(self.n, 1):
+            raise ValueError("its last alarm lies in the future")
 
     def _learn(self, learning: Learning) -> None:
         self.learning: Learning | None = learning
@@ -142,10 +146,11 @@ class Life:
         return self.learning
 
     def _tell(self, verdict: Verdict, at: int | None, position: int | None, reason: str = "") -> DriftEvent:
-        watching = self._watching
+        watching, is_raised = self._watching, verdict == Verdict.RAISED
         return DriftEvent(
             kind=KINDS[verdict], stream=self._settings.name, index=self.n - 1, position=position, at=at, episode=self.episode_number,
-            evidence=self.evidence if verdict == Verdict.RAISED else 0.0, budget=self._settings.budget, guarantee=watching.guarantee(),
+            evidence=self.evidence if is_raised else 0.0, budget=self._settings.budget, guarantee=watching.guarantee(),
             divergence=watching.estimates(EVENT_MEASURES), criterion=watching.criterion(),
-            bins=tuple(watching.changes("kl")[:EVENT_BINS]), window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
+            bins=tuple(watching.changes("kl")[:EVENT_BINS]), changed=tuple(watching.alarm_changes()[:EVENT_BINS]) if is_raised else (),
+            window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
         )

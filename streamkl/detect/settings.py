@@ -15,8 +15,11 @@ from streamkl.detect.criterion import MEASURES
 from streamkl.errors import ConfigError
 
 LEAST_WARMUP = 100
+NUMBER = r"\d{1,3}(?:,\d{3})+|[\d_]+(?:\.\d+)?(?:e\+?\d+)?"        # commas only between thousands
 LARGEST_COUNT = 1_000_000       # observations in a window, a warm-up or a stride
 LARGEST_HOLD = 10**15
+LEAST_WINDOW = 10               # KL of a shorter one can hardly exceed what chance shows: it could never alarm
+LARGEST_EFFECT = 3.0            # nats: hardly any window gets so far from its reference
 LARGEST_BUDGET = 1e15
 WINDOW_SHARE = 4                # by default the window is this part of the reference, within these bounds
 WINDOW_BOUNDS = (100, 1_000)
@@ -48,18 +51,17 @@ class Settings:
         _number("false_alarms", self.budget, 1.0, LARGEST_BUDGET)
         _whole("warmup", self.warmup, LEAST_WARMUP)
         if self.window is not None:
-            _whole("window", self.window, 1)
+            _whole("window", self.window, LEAST_WINDOW)
         _whole("stride", self.stride, 1)
         if self.hold_for is not None:
             _whole("hold_for", self.hold_for, 0, LARGEST_HOLD)
         if self.min_effect is not None:
-            _number("min_effect", self.min_effect, 0.0)
+            _number("min_effect", self.min_effect, 0.0, LARGEST_EFFECT)
         _number("resolve_at", self.resolve_at, 0.0)
         _number("raise_at", self.raise_at, 0.0)
         if not 0 < self.resolve_at < self.raise_at:
             raise ConfigError(f"resolve_at={self.resolve_at!r} must lie above 0 and below raise_at={self.raise_at!r}, else the alarm flaps; lower it")
-        if not isinstance(self.name, str):
-            raise ConfigError(f"name={self.name!r} must be text; give the stream's name")
+        object.__setattr__(self, "name", checked_text("name", self.name))
         for setting in ("budget", "min_effect", "raise_at", "resolve_at"):
             if isinstance(value := getattr(self, setting), int):        # equal settings have equal state
                 object.__setattr__(self, setting, float(value))
@@ -85,7 +87,7 @@ def budget_of(false_alarms: object) -> float:
         false_alarms = false_alarms.item()
     if isinstance(false_alarms, (int, float)) and not isinstance(false_alarms, bool):
         return float(min(false_alarms, 10**300)) if isinstance(false_alarms, int) else false_alarms
-    match = re.fullmatch(r"\s*([\d.,_e+]+)\s+(?:per|in)\s+([\d.,_e+]+)\s+(\w+)\s*", str(false_alarms), re.IGNORECASE)
+    match = re.fullmatch(rf"\s*({NUMBER})\s+(?:per|in)\s+({NUMBER})\s+(\w+)\s*", str(false_alarms), re.IGNORECASE)
     if match is None:
         raise ConfigError(f"false_alarms={false_alarms!r} is not understood; write e.g. '1 per 1000000 events', or the number of events")
     alarms, events, unit = match.groups()
@@ -96,6 +98,18 @@ def budget_of(false_alarms: object) -> float:
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"false_alarms={false_alarms!r} is not a rate; write e.g. '1 per 1000000 events'") from None
     return share
+
+
+def checked_text(setting: str, value: object) -> str:
+    """Return a text that can be stored; raises ConfigError for what is none, or has no UTF-8."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{setting}={value!r} must be text; give it as a str")
+    text = str.__str__(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{setting}={value[:60]!r} cannot be written as UTF-8; replace its lone surrogates") from None
+    return text
 
 
 def not_built(what: str, instead: str) -> NoReturn:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.detect.criterion import criterion_gauges, threshold_gauge
+from streamkl.detect.criterion import criterion_gauges, merged, threshold_gauge
 from streamkl.detect.event import BinChange, CriterionReading
 from streamkl.detect.experts import stake
 from streamkl.detect.kernel import Tracker
@@ -15,11 +15,12 @@ from streamkl.detect.recent import Recent, Value
 from streamkl.detect.settings import Settings
 from streamkl.detect.state import WatchingState, check_counters
 from streamkl.divergence import Estimate, estimate, estimates, terms
-from streamkl.sketch.bins import NumericBins
+from streamkl.sketch.bins import Floats, NumericBins
 from streamkl.sketch.histogram import Histogram
 from streamkl.sketch.reference import Reference
 
 SMOOTHING = 0.5             # added to every bin of both, as in Estimate.plug_in
+SQUARED = {"hellinger": "hellinger", "js_distance": "js"}      # measures that are roots -> what their terms sum to
 CHUNK = 4096                # categories are turned into bins in pieces of this many, as a reference may change in between
 
 
@@ -63,13 +64,19 @@ class Watching:
         return estimates(np.array(self.tracker.counts(), float), self.reference.bins.counts, measures, base=base)
 
     def changes(self, measure: str) -> list[BinChange]:
-        """Return every bin's part in the divergence, largest first; [] with an empty window."""
+        """Return every bin's part in the divergence of the reporting window, largest first; [] with an empty window."""
+        self.estimate(measure)                      # refuses an unknown measure
         labels, window, reference = self.histogram()
-        if not window.any():
-            return []
-        parts = terms(window, reference, measure, smoothing=SMOOTHING)
-        shares = zip(labels, reference / reference.sum(), window / window.sum(), parts, strict=True)
-        return sorted((BinChange(label, float(q), float(p), float(nats)) for label, q, p, nats in shares), key=lambda change: -change.nats)
+        return _changes(labels, window, reference, measure)
+
+    def alarm_changes(self) -> list[BinChange]:
+        """Return every bin's part in KL of the window that is farthest beyond its limit, or of the longest one: over the criterion's bins."""
+        readings = self.tracker.gauges()
+        beyond = [r["value"] / r["limit"] if r["filled"] == r["window"] and r["limit"] > 0 else 0.0 for r in readings]
+        farthest = readings[beyond.index(max(beyond))]
+        groups = np.arange(self.reference.bins.k) if self._settings.alarm == "threshold" else merged(self.reference.bins)
+        reference = np.bincount(groups, self.reference.bins.counts).astype(float)
+        return _changes(self.reference.bins.labels(groups), np.array(farthest["counts"], float), reference, "kl")
 
     def criterion(self) -> tuple[CriterionReading, ...]:
         """Return what each window of the criterion says now."""
@@ -108,6 +115,16 @@ class Watching:
     def _bins(self, values: list[Value]) -> npt.NDArray[np.uint8]:
         bins = self.reference.bins
         return bins.index(np.array(values, float)) if isinstance(bins, NumericBins) else bins.index(values)     # type: ignore[arg-type]
+
+
+def _changes(labels: list[str], window: Floats, reference: Floats, measure: str) -> list[BinChange]:
+    if not window.any():
+        return []
+    parts = terms(window, reference, SQUARED.get(measure, measure), smoothing=SMOOTHING)
+    if measure in SQUARED and parts.any():
+        parts = parts / np.sqrt(parts.sum())        # so that they sum to the root
+    shares = zip(labels, reference / reference.sum(), window / window.sum(), parts, strict=True)
+    return sorted((BinChange(label, float(q), float(p), float(nats)) for label, q, p, nats in shares), key=lambda change: -change.nats)
 
 
 def nothing_seen(measure: str, base: float | None = None) -> Estimate:

@@ -3,6 +3,8 @@
 Pure functions, nats unless `base` says otherwise, always D(window || reference): `streamkl.divergence.kl(p, q)`.
 """
 
+from typing import NoReturn
+
 from streamkl.divergence.distances import js_distance, kolmogorov_smirnov, l_infinity, wasserstein
 from streamkl.divergence.estimate import Estimate, estimate, estimates
 from streamkl.divergence.f_divergences import (
@@ -20,6 +22,7 @@ from streamkl.divergence.f_divergences import (
 from streamkl.divergence.gaussian import gaussian_kl
 from streamkl.divergence.renyi_divergences import bhattacharyya, renyi
 from streamkl.divergence.scores import brier_score, cross_entropy, entropy
+from streamkl.errors import ConfigError
 
 __all__ = [
     "Estimate",
@@ -46,3 +49,9 @@ __all__ = [
     "total_variation",
     "wasserstein",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name == "precision_recall":
+        raise ConfigError("streamkl.divergence.precision_recall is not built yet; use total_variation or kl")
+    raise AttributeError(f"module 'streamkl.divergence' has no attribute {name!r}")

@@ -31,7 +31,7 @@ class NumericBins:
     """
 
     def __init__(self, edges: Floats, cells: Floats, missing: float) -> None:
-        self.edges, self.cells = edges, cells
+        self.edges, self.cells = edges.copy(), cells.copy()
         gaps = cells.copy()
         gaps[-1] += 1                                   # the gap above the largest reference value
         is_regular = gaps > 0
@@ -45,6 +45,8 @@ class NumericBins:
         self.prior = np.r_[np.maximum(gaps[regular], 0.5), 0.5, 0.5 + missing]
         self.rows = np.r_[nearest(self.prior[:-2], bin_masses()), NOMINAL, NOMINAL + 1].astype(np.uint8)
         self._regular = regular
+        for array in (self.edges, self.cells, self.counts, self.prior, self.rows, self.bin_of_cell):
+            array.setflags(write=False)                 # the kernel reads them as they are
 
     @classmethod
     def learn(cls, values: Floats) -> NumericBins:
@@ -68,15 +70,25 @@ class NumericBins:
         found[np.isnan(values)] = self.missing
         return found
 
-    def labels(self) -> list[str]:
-        """Return a name for each bin: `(1, 2]`, `= 3` for an atom, then `novel` and `missing`."""
+    def labels(self, groups: npt.NDArray[np.intp] | None = None) -> list[str]:
+        """Return a name for each bin: `(1, 2]`, `= 3` for an atom, then `novel` and `missing`.
+
+        groups: shape (k,), increasing, which bins are taken together; None: each stands alone. One name for each group.
+        """
         with np.errstate(over="ignore"):
             is_value = np.r_[False, self.edges[1:] == np.nextafter(self.edges[:-1], np.inf), False]     # cell i is a single value
         shown = self.edges.copy()
         fences = np.flatnonzero(is_value[1:-1] & ~is_value[:-2])        # the edge just below an atom is shown as the atom
         shown[fences] = self.edges[fences + 1]
         texts = ["-inf", *_texts(shown), "inf"]
-        return [*(_label(texts[i], texts[i + 1], bool(is_value[i]), bool(is_value[i + 1:i + 2].any())) for i in self._regular), "novel", "missing"]
+        together = np.arange(self.k) if groups is None else groups
+        cells = np.split(self._regular, np.flatnonzero(np.diff(together[:-2])) + 1)
+        names = []
+        for group in cells:
+            first, last = int(group[0]), int(group[-1])
+            is_open = last + 1 < len(is_value) and bool(is_value[last + 1]) and not is_value[last]
+            names.append(_label(texts[first], texts[last + 1], first == last and bool(is_value[first]), is_open))
+        return [*names, "novel", "missing"]
 
 
 def bin_masses(bins: int = NOMINAL, tails: int = TAILS) -> Floats:
@@ -119,8 +131,10 @@ def as_floats(values: Sequence[object] | Iterable[object] | npt.NDArray[np.gener
     """Return observations as doubles, shape (n,); None is NaN. Raises TypeError for text, ValueError unless one-dimensional."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"a text is not a sequence of observations: {values[:40]!r}; pass a list or an array")
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
-        array = np.ascontiguousarray(values, np.float64)
+        array = np.require(values, np.float64, ["C", "A"])
     else:
         array = np.fromiter(map(as_float, values), np.float64)
     if array.ndim != 1:

@@ -32,12 +32,14 @@ class CategoricalBins:
     """
 
     def __init__(self, kept: Sequence[Category], counts: npt.NDArray[np.float64]) -> None:
-        self.kept = list(kept)
+        self.kept = tuple(kept)
         self.counts = counts
         self.k = len(self.kept) + 2
         self.unseen, self.missing = self.k - 2, self.k - 1
         self.prior = counts + 0.5                       # Jeffreys
         self.rows = np.arange(self.k, dtype=np.uint8)
+        for array in (self.counts, self.prior, self.rows):
+            array.setflags(write=False)                 # the kernel reads them as they are
         self._bin_of: dict[Category | None, int] = {category: i for i, category in enumerate(self.kept)}
         self._bin_of[None] = self.missing
         self.bin_of_text = {category: i for category, i in self._bin_of.items() if isinstance(category, str)}
@@ -72,8 +74,8 @@ class CategoricalBins:
         """Return the bin of each category, shape (n,)."""
         return np.fromiter(map(self._bin_of.get, categories, repeat(self.unseen)), np.uint8, len(categories))
 
-    def labels(self) -> list[str]:
-        """Return a name for each bin; text that could be taken for another name stands in double quotes."""
+    def labels(self, groups: npt.NDArray[np.intp] | None = None) -> list[str]:
+        """Return a name for each bin; text that could be taken for another name stands in double quotes. Categories are never grouped."""
         return [*map(_label, self.kept), "other", "missing"]
 
 
@@ -84,10 +86,10 @@ def as_category(value: object) -> Category | None:
     >>> as_category(True), as_category(1.0) == as_category(1), as_category("1"), as_category(float("nan"))
     (('boolean', True), True, '1', None)
     """
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.bool_, np.integer, np.floating, np.str_)) and not isinstance(value, np.timedelta64):
         value = value.item()
     if isinstance(value, str):
-        return _bounded(str(value))
+        return _bounded(str.__str__(value))         # of an Enum too
     if value is None:
         return None
     if isinstance(value, bool):
@@ -101,7 +103,8 @@ def as_categories(values: Iterable[object]) -> list[Category | None]:
     """Return the categories of observations, length n; raises TypeError as `as_category` does."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"a text is not a sequence of observations: {values[:40]!r}; pass a list or an array")
-    listed: list[Any] = list(values)
+    is_plain = isinstance(values, np.ndarray) and values.dtype.kind in "biufUO"
+    listed: list[Any] = cast(Any, values).tolist() if is_plain else list(values)        # where a masked array has None
     types = set(map(type, listed))
     if types == {str} and _are_short(listed):
         return cast(list[Category | None], listed)
@@ -133,7 +136,7 @@ def _number(value: int | float) -> int | float:
     """Return the number as stored: whole numbers within 64 bits as int, others as float."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2.0**63 else float(value)
-    if -(2**63) <= value < 2**63:
+    if -(2**63) <= value < 2**64:
         return int(value)
     try:
         return float(value)

@@ -36,7 +36,8 @@ class Reference:
     """The distribution compared with; make one with `fit` or `from_counts`.
 
     kind: "numeric" or "categorical". m: observations in it, the missing ones included.
-    bins: where values fall, with the counts. is_exact: the budget's proof holds (no repeated and no missing values).
+    bins: where values fall, with the counts. is_exact: nothing seen in it contradicts the budget's proof: no value is missing or
+    repeated, and each says nothing of the next one.
     """
 
     def __init__(self, kind: str, bins: NumericBins | CategoricalBins, is_exact: bool) -> None:
@@ -60,7 +61,7 @@ class Reference:
     @classmethod
     def of_floats(cls, values: Floats) -> Reference:
         """Learn from doubles, shape (n,); NaN is missing."""
-        return cls("numeric", NumericBins.learn(values), len(np.unique(values)) == len(values) and not np.isnan(values).any())
+        return cls("numeric", NumericBins.learn(values), _are_distinct(values) and _are_unordered(values))
 
     @classmethod
     def of_categories(cls, categories: Sequence[Category | None]) -> Reference:
@@ -76,8 +77,8 @@ class Reference:
         >>> Reference.from_counts([0.0, 1.0], [50, 100, 50]).bins.labels()
         ['(-inf, 0]', '(0, 1]', '(1, inf)', 'novel', 'missing']
         """
-        heads, sizes = list(edges_or_categories), np.asarray(counts, float)
-        if sizes.ndim != 1 or not np.isfinite([*sizes, missing]).all() or (sizes < 0).any() or missing < 0:
+        heads, sizes = list(edges_or_categories), as_floats(counts)
+        if not np.isfinite([*sizes, missing]).all() or (sizes < 0).any() or missing < 0:
             raise ValueError("counts and missing must be numbers that are not negative, in one dimension; correct them")
         if sizes.sum() + missing > LARGEST:
             raise ValueError(f"a reference holds at most {LARGEST:g} observations; these counts sum to {sizes.sum() + missing:g}: scale them down")
@@ -88,6 +89,30 @@ class Reference:
         if len(sizes) == len(heads):
             return cls("categorical", _checked_categories(heads, sizes, float(missing)), False)
         raise ValueError(f"{len(heads)} edges or categories and {len(sizes)} counts do not fit; give one count more than edges, or one per category")
+
+    def merge(self, other: Reference) -> Reference:
+        """Return the reference of both sets of observations; associative and commutative.
+
+        Raises ValueError unless both have the same bins: fit one, and count the others over its edges (or categories).
+        >>> both = Reference.from_counts([0.0], [60, 60]).merge(Reference.from_counts([0.0], [40, 80]))
+        >>> both == Reference.from_counts([0.0], [100, 140])
+        True
+        """
+        ours, theirs = self.bins, other.bins
+        if isinstance(ours, NumericBins) and isinstance(theirs, NumericBins) and np.array_equal(ours.edges, theirs.edges):
+            return Reference("numeric", NumericBins(ours.edges, ours.cells + theirs.cells, float(ours.counts[-1] + theirs.counts[-1])), False)
+        if isinstance(ours, CategoricalBins) and isinstance(theirs, CategoricalBins) and ours.kept == theirs.kept:
+            return Reference("categorical", CategoricalBins(ours.kept, ours.counts + theirs.counts), False)
+        raise ValueError(f"{self!r} and {other!r} do not have the same bins; give both the same edges or categories")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self.to_state() == other.to_state()
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.m, self.bins.k))
+
+    def __repr__(self) -> str:
+        return f"<Reference: {self.kind}, {self.m:g} observations in {self.bins.k} bins>"
 
     def to_bytes(self) -> bytes:
         """Return the reference as a blob (versioned, checksummed)."""
@@ -103,7 +128,7 @@ class Reference:
         bins = self.bins
         if isinstance(bins, NumericBins):
             return ReferenceState(self.kind, self.is_exact, bins.edges.tobytes(), bins.cells.tobytes(), float(bins.counts[-1]), [])
-        return ReferenceState(self.kind, self.is_exact, b"", bins.counts.tobytes(), float(bins.counts[-1]), bins.kept)
+        return ReferenceState(self.kind, self.is_exact, b"", bins.counts.tobytes(), float(bins.counts[-1]), list(bins.kept))
 
     @classmethod
     def from_state(cls, state: ReferenceState) -> Reference:
@@ -118,6 +143,18 @@ class Reference:
         except ValueError as error:
             raise StateError(f"the stored reference is inconsistent: {error}; learn it again") from error
         raise StateError(f"the stored reference is inconsistent ({state.kind}, {len(counts)} counts); learn it again")
+
+
+def _are_distinct(values: Floats) -> bool:
+    return not np.isnan(values).any() and len(np.unique(values)) == len(values)
+
+
+def _are_unordered(values: Floats) -> bool:
+    """Whether the ranks of neighbours are as little correlated as those of independent values, within three standard deviations."""
+    m = len(values)
+    ranks = np.empty(m)
+    ranks[np.argsort(values, kind="stable")] = np.arange(m) - (m - 1) / 2
+    return bool(abs(ranks[1:] @ ranks[:-1]) <= 3 / np.sqrt(m) * (ranks @ ranks))
 
 
 def _check_counts(counts: Floats, missing: float) -> None:

@@ -66,7 +66,7 @@ cdef extern from "tracker.h":
         gauge_t gauges[3]
         int gauge_count, has_criterion, is_betting
         evidence_t evidence
-        int stride, phase, is_drifting
+        int stride, phase, is_drifting, is_settled
         int64_t calm, calm_needed, seen
     void tracker_push(tracker_t *a, int b) nogil
     int tracker_take_bin(tracker_t *a, int b) nogil

@@ -19,7 +19,7 @@ typedef struct {
     int is_betting;                 /* 0: the first gauge alone raises */
     evidence_t evidence;
     int stride, phase;              /* every stride-th event is fed, at phase 0 */
-    int is_drifting;
+    int is_drifting, is_settled;    /* settled: drifting, and no longer able to resolve */
     int64_t calm, calm_needed;      /* calm events in a row since the alarm */
     int64_t seen;
 } tracker_t;
@@ -77,7 +77,7 @@ INLINE int tracker_judge(tracker_t *a)
 {
     if (a->is_drifting) {
         a->calm = gauge_is_calm(&a->gauges[0]) ? a->calm + 1 : 0;
-        return a->calm >= a->calm_needed ? RESOLVED : QUIET;
+        return a->calm >= a->calm_needed && !a->is_settled ? RESOLVED : QUIET;
     }
     if (a->is_betting && a->evidence.s < a->evidence.budget)
         return QUIET;
@@ -158,7 +158,7 @@ static void tracker_begin_episode(tracker_t *a)
 
 static void tracker_end_episode(tracker_t *a)
 {
-    a->is_drifting = 0;
+    a->is_drifting = a->is_settled = 0;
     a->phase = 0;
     if (a->is_betting)
         evidence_restart(&a->evidence);

@@ -11,7 +11,7 @@ from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, int32_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.dict cimport PyDict_GetItem
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cython cimport final
@@ -30,7 +30,7 @@ cdef class Tracker:
     cdef void *block
     cdef list owned                     # arrays that the C structs point into
     cdef cells_t cells
-    cdef bint is_numeric
+    cdef bint is_numeric, is_busy
     cdef dict texts
     cdef object find
 
@@ -58,8 +58,10 @@ cdef class Tracker:
     def update(self, x):
         """Take one observation; return what it caused."""
         cdef void *found
+        if self.is_busy:
+            self._refuse_threads()
         if self.is_numeric:
-            return tracker_take(&self.t, &self.cells, PyFloat_AS_DOUBLE(x) if PyFloat_CheckExact(x) else as_float(x))
+            return tracker_take(&self.t, &self.cells, PyFloat_AS_DOUBLE(x) if PyFloat_Check(x) else as_float(x))
         if type(x) is str:
             found = <void *>PyDict_GetItem(self.texts, x)
             if found != NULL:
@@ -70,18 +72,26 @@ cdef class Tracker:
         """Take observations from `start` until one causes something; return (index after it, what it caused)."""
         cdef int verdict = QUIET
         cdef int64_t taken = 0
+        if self.is_busy:
+            self._refuse_threads()
         if start < values.shape[0]:
+            self.is_busy = True             # set and read with the interpreter's lock held
             with nogil:
                 taken = tracker_take_many(&self.t, &self.cells, &values[start], values.shape[0] - start, &verdict)
+            self.is_busy = False
         return start + taken, verdict
 
     def update_bins(self, const uint8_t[::1] bins, Py_ssize_t start):
         """The same for bins."""
         cdef int verdict = QUIET
         cdef int64_t taken = 0
+        if self.is_busy:
+            self._refuse_threads()
         if start < bins.shape[0]:
+            self.is_busy = True
             with nogil:
                 taken = tracker_take_bins(&self.t, &bins[start], bins.shape[0] - start, &verdict)
+            self.is_busy = False
         return start + taken, verdict
 
     def prefill(self, const uint8_t[::1] bins):
@@ -90,11 +100,18 @@ cdef class Tracker:
         for i in range(bins.shape[0]):
             tracker_push(&self.t, bins[i])
 
+    cdef int _refuse_threads(self) except -1:
+        raise RuntimeError("another thread is updating this detector; give each thread its own, or take a lock around it")
+
     # ------------------------------------------------------------------ episodes
 
     def begin_episode(self):
         """Drift was raised: stop betting, roll the reference back, count calm events."""
         tracker_begin_episode(&self.t)
+
+    def settle(self):
+        """The episode can no longer resolve: a calm window is no verdict any more, and batches need not stop at each."""
+        self.t.is_settled = True
 
     def end_episode(self):
         """The episode is over: bet again."""
@@ -132,6 +149,8 @@ cdef class Tracker:
 
     def to_state(self):
         """Return plain values from which `restore` goes on bit for bit."""
+        if self.is_busy:
+            self._refuse_threads()
         cdef tracker_t *t = &self.t
         ring = <bytes>PyBytes_FromStringAndSize(<char *>t.ring, t.capacity)
         window = ring[t.head:] + ring[:t.head] if t.filled == t.capacity else ring[:t.filled]
@@ -140,11 +159,7 @@ cdef class Tracker:
     def restore(self, state):
         """Take over a state, into a new tracker of the same settings; raises ValueError where it does not fit."""
         cdef tracker_t *t = &self.t
-        if len(state.window) > t.capacity or not 0 <= state.phase < t.stride:
-            raise ValueError("its window or phase is out of range")
-        if (state.evidence is None) == bool(t.is_betting):
-            raise ValueError("its evidence does not fit the alarm")
-        self._check_bins(state.window)
+        state.check(t.evidence.bins, t.capacity, t.stride, t.evidence.experts)
         self.prefill(state.window)
         if t.is_betting:
             self._restore_evidence(state.evidence)
@@ -167,43 +182,16 @@ cdef class Tracker:
     cdef int _restore_evidence(self, state) except -1:
         cdef evidence_t *a = &self.t.evidence
         cdef const uint8_t[::1] history = state.history
-        cdef int i
-        if not 0 <= state.fed <= state.clock <= 2**53 or state.refresh_at < 0 or len(state.history) != min(state.fed, HISTORY):
-            raise ValueError("its history of bets does not fit its counters")
-        if not 0 <= state.s < 1e300 or state.is_unseen.strip(b"\0\1") or state.kept_unseen.strip(b"\0\1"):
-            raise ValueError("its evidence is out of range")
-        self._check_bins(state.history)
-        self._fill(a.g, a.bins, state.g)
-        self._fill(a.kept, a.bins, state.kept)
-        self._fill(a.qs, a.bins, state.shares)
-        self._fill(a.wealth, a.experts, state.wealth)
-        self._fill(a.plug_in, PLUG_INS, state.plug_in)
-        a.clock, a.refresh_at = state.clock, state.refresh_at
-        for i in range(a.bins):
-            if not (1e-3 <= a.g[i] <= 1e16 and 1e-3 <= a.kept[i] <= 1e16 and (1e-20 <= a.qs[i] <= 1.0 or a.clock >= a.refresh_at)):
-                raise ValueError("a bin's weight is out of range")
-        if not 0.999 < state.total / evidence_sum(a.g, a.bins) < 1.001:
-            raise ValueError("its weights do not sum to their total")
+        copy_bytes(a.g, state.g)
+        copy_bytes(a.kept, state.kept)
+        copy_bytes(a.qs, state.shares)
+        copy_bytes(a.wealth, state.wealth)
+        copy_bytes(a.plug_in, state.plug_in)
+        copy_bytes(a.is_unseen, state.is_unseen)
+        copy_bytes(a.kept_unseen, state.kept_unseen)
+        a.total, a.s, a.clock, a.refresh_at = state.total, state.s, state.clock, state.refresh_at
         evidence_inverse_z(a)
         evidence_recall(a, &history[0] if history.shape[0] else NULL, history.shape[0], state.fed)
-        a.total, a.s = state.total, state.s
-        memcpy(a.is_unseen, <const char *>state.is_unseen, 2)
-        memcpy(a.kept_unseen, <const char *>state.kept_unseen, 2)
-        return 0
-
-    cdef int _fill(self, double *target, Py_ssize_t count, bytes stored) except -1:
-        cdef Py_ssize_t i
-        if len(stored) != count * <Py_ssize_t>sizeof(double):
-            raise ValueError(f"an array of {count} numbers is stored in {len(stored)} bytes")
-        memcpy(target, <const char *>stored, count * sizeof(double))
-        for i in range(count):
-            if not 0.0 <= target[i] < 1e300:
-                raise ValueError("one of its numbers is out of range")
-        return 0
-
-    cdef int _check_bins(self, bytes stored) except -1:
-        if stored and max(stored) >= self.t.evidence.bins:
-            raise ValueError("one of its bins does not exist")
         return 0
 
     # ------------------------------------------------------------------ making
@@ -213,6 +201,8 @@ cdef class Tracker:
         self.t.evidence.bins = k
         self.t.evidence.experts = 0 if stake is None else stake.table.shape[1]
         self.t.capacity, self.t.gauge_count, self.t.is_betting = window, len(gauges), stake is not None
+        if len(gauges) > GAUGES:
+            raise ValueError(f"a tracker has room for {GAUGES} gauges, got {len(gauges)}")
         for i, plan in enumerate(gauges):
             self.t.gauges[i].groups = len(plan.share)
         self.block = calloc(1, self._place(NULL))
@@ -288,8 +278,13 @@ cdef class Tracker:
         return &view[0]
 
 
+cdef inline int copy_bytes(void *target, bytes stored) except -1:
+    memcpy(target, <const char *>stored, len(stored))
+    return 0
+
+
 cdef inline char *take(char *block, size_t *used, size_t size) noexcept:
-    """The next `size` bytes of the block, on a cache line of their own."""
+    """The next `size` bytes of the block, a cache line apart from their neighbours."""
     cdef char *place = block + used[0]
     used[0] += (size + 63) // 64 * 64
     return place
