@@ -1,6 +1,12 @@
 """Kernel: the native part, what every single event changes."""
 
-from streamkl.detect.kernel.state import EvidenceState, TrackerState
-from streamkl.detect.kernel.tracker import Tracker
+try:
+    from streamkl.detect.kernel.tracker import Tracker
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "streamkl's native part is not built here: this is a source tree, not the installed package; "
+        "leave this folder (or run python -P), or build it in place with: pip install -e ."
+    ) from error
+from streamkl.detect.kernel.state import EvidenceState, GaugeReading, TrackerState
 
-__all__ = ["EvidenceState", "Tracker", "TrackerState"]
+__all__ = ["EvidenceState", "GaugeReading", "Tracker", "TrackerState"]

@@ -4,7 +4,8 @@
  * is compiled for the same processor.
  *
  * Rule: every sum keeps a fixed order of additions in eight lanes, and nothing is contracted to fused multiply-adds
- * (-ffp-contract=off), so that the evidence is bit-identical whichever one runs.
+ * (-ffp-contract=off), so that the same tables give the same evidence, bit for bit, whichever one runs. (The tables are made with the
+ * exp and log of the C library and numpy, whose last digit may differ from one kind of processor to another.)
  */
 #ifndef STREAMKL_CPU_H
 #define STREAMKL_CPU_H
