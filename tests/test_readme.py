@@ -1,0 +1,46 @@
+"""README's claims hold: its blocks are there, its Python runs, its example shows what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from program import streamkl
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_first_two_shell_blocks_are_one_command_each():
+    first, second = re.findall(r"^```sh\n(.*?)^```", README, re.S | re.M)[:2]
+    assert [block.count("\n") for block in (first, second)] == [1, 1]
+    assert "streamkl watch examples/data/cloudwatch_cpu.csv.gz" in first
+    assert second.rstrip().endswith("pytest -q")
+
+
+def test_the_python_example_runs_in_about_ten_lines_and_finds_its_drift(capsys):
+    code = re.search(r"^```python\n(.*?)^```", README, re.S | re.M).group(1)
+    assert len(code.splitlines()) <= 12
+    exec(compile(code, "README.md", "exec"), {})
+    raised = int(capsys.readouterr().out.split()[0])
+    assert 2000 <= raised < 2100
+
+
+@pytest.fixture(scope="module")
+def example():
+    outcome = streamkl("watch", str(ROOT / "examples/data/cloudwatch_cpu.csv.gz"), "--key", "server", "--value", "cpu", "--time", "timestamp")
+    assert outcome.code == 0
+    return outcome
+
+
+def test_the_example_prints_the_lines_that_are_shown(example):
+    shown = re.search(r"^```\n(line .*?)^```", README, re.S | re.M).group(1).splitlines()
+    for line in shown:
+        assert any(printed.startswith(line.removesuffix("...").rstrip()) for printed in example.out.splitlines()), line
+
+
+def test_labelled_changes_are_raised_when_the_text_says_and_the_two_calm_servers_stay_silent(example):
+    drifts = re.findall(r"at (\S+ \S+)Z  DRIFT +(\S+?)/cpu", example.out)
+    assert len(drifts) == 6
+    assert ("2014-04-13 07:12:00", "rds_cpu_utilization_e47b3b") in drifts      # labelled 06:52
+    assert ("2014-04-18 23:47:00", "rds_cpu_utilization_e47b3b") in drifts      # labelled 23:27
+    assert {server for _, server in drifts} == {"rds_cpu_utilization_e47b3b", "ec2_cpu_utilization_5f5533"}
