@@ -366,7 +366,7 @@ def test_what_a_later_issue_reads_is_refused_by_its_name():
 def test_settings_that_are_right_are_taken():
     for setting in (
         {"false_alarms": "1 per 1000000 events"}, {"false_alarms": "1 per 20000 events"}, {"false_alarms": 1e5}, {"false_alarms": np.int64(500)},
-        {"window": 10}, {"window": 5000}, {"warmup": 100}, {"warmup": np.int32(200)}, {"hold_for": 0}, {"min_effect": 0}, {"min_effect": None},
+        {"window": 1}, {"window": 5000}, {"warmup": 100}, {"warmup": np.int32(200)}, {"hold_for": 0}, {"min_effect": 0}, {"min_effect": None},
         {"stride": 50}, {"extend": 1}, {"name": ""}, {"name": "Zürich/∑ \n"}, {"season": None},
     ):  # fmt: skip
         det = Detector(NORMAL, **setting)

@@ -37,7 +37,8 @@ class Detector:
 
     reference: a Reference, values to learn it from, or None: it is learnt from the first `warmup` observations.
     kind: "numeric" or "categorical" (str, int, float, bool, None). false_alarms: "1 per 1000000 events", or the number of events.
-    window: observations in the sliding window; None: a quarter of the reference, between 100 and 1,000.
+    window: observations in the sliding window; None: a quarter of the reference, between 100 and 1,000. One of a few observations cannot exceed
+    what chance shows, and so never alarms.
     stride: every stride-th observation is bet on. min_effect: nats that KL must exceed for an alarm; None: the budget alone.
     on_drift: "rebaseline" learns the new normal `hold_for` observations after an alarm, "hold" waits until the drift resolves or `rebaseline`.
     alarm: "evidence", or "threshold" on a measure ("js" or "kl") with hysteresis: raised at `raise_at`, resolved at `resolve_at` nats.

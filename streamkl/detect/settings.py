@@ -18,8 +18,6 @@ LEAST_WARMUP = 100
 NUMBER = r"\d{1,3}(?:,\d{3})+|[\d_]+(?:\.\d+)?(?:e\+?\d+)?"        # commas only between thousands
 LARGEST_COUNT = 1_000_000       # observations in a window, a warm-up or a stride
 LARGEST_HOLD = 10**15
-LEAST_WINDOW = 10               # KL of a shorter one can hardly exceed what chance shows: it could never alarm
-LARGEST_EFFECT = 3.0            # nats: hardly any window gets so far from its reference
 LARGEST_BUDGET = 1e15
 WINDOW_SHARE = 4                # by default the window is this part of the reference, within these bounds
 WINDOW_BOUNDS = (100, 1_000)
@@ -51,12 +49,12 @@ class Settings:
         _number("false_alarms", self.budget, 1.0, LARGEST_BUDGET)
         _whole("warmup", self.warmup, LEAST_WARMUP)
         if self.window is not None:
-            _whole("window", self.window, LEAST_WINDOW)
+            _whole("window", self.window, 1)
         _whole("stride", self.stride, 1)
         if self.hold_for is not None:
             _whole("hold_for", self.hold_for, 0, LARGEST_HOLD)
         if self.min_effect is not None:
-            _number("min_effect", self.min_effect, 0.0, LARGEST_EFFECT)
+            _number("min_effect", self.min_effect, 0.0)
         _number("resolve_at", self.resolve_at, 0.0)
         _number("raise_at", self.raise_at, 0.0)
         if not 0 < self.resolve_at < self.raise_at:
