@@ -64,6 +64,20 @@ def numeric_table() -> tuple[Floats, Floats]:
     return _padded(np.array(bets).T, np.array(prior))
 
 
+@lru_cache(maxsize=1)
+def log_ratios() -> Floats:
+    """Return the log-likelihood ratios, shape (42 rows, 12), by which every numeric expert bets, up to a factor and a constant.
+
+    One tilt for each direction, and the smaller odds of each tail and extra.
+    """
+    masses = bin_masses()
+    directions = _directions(masses)[0][:: 2 * len(THETAS)]
+    rare = [*_tails(masses), *_extras()][:: len(TAIL_ODDS)]
+    logs: Floats = np.log(np.array([*directions, *rare]).T)
+    logs.setflags(write=False)
+    return logs
+
+
 @lru_cache(maxsize=32)
 def categorical_table(k: int) -> tuple[Floats, Floats]:
     """Return the table of categorical streams with k bins: one expert for each bin and odds ratio, all of equal prior."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.kernel import TrackerState
 from streamkl.detect.recent import Value
 from streamkl.detect.settings import Settings
@@ -65,6 +66,7 @@ class WatchingState:
     reference: ReferenceState | None
     tracker: TrackerState
     raised: int
+    autocorrelation: Autocorrelation
 
 
 @dataclass(frozen=True)

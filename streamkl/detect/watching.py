@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from streamkl.detect.autocorrelation import Autocorrelation, autocorrelation
 from streamkl.detect.criterion import criterion_gauges, merged, threshold_gauge
 from streamkl.detect.event import BinChange, CriterionReading
 from streamkl.detect.experts import stake
@@ -21,14 +22,20 @@ from streamkl.sketch.reference import Reference
 
 SMOOTHING = 0.5             # added to every bin of both, as in Estimate.plug_in
 SQUARED = {"hellinger": "hellinger", "js_distance": "js"}      # measures that are roots -> what their terms sum to
+LONGEST_LAG = 4             # autocorrelation is looked for up to this part of the reference
 CHUNK = 4096                # categories are turned into bins in pieces of this many, as a reference may change in between
 
 
 class Watching:
-    """One reference, the reporting window's size, and the tracker. `is_given`: the reference was not learnt from the stream."""
+    """One reference, the reporting window's size, and the tracker.
 
-    def __init__(self, settings: Settings, reference: Reference, is_given: bool) -> None:
-        self.reference, self.is_given = reference, is_given
+    is_given: the reference was not learnt from the stream. found: the reference's autocorrelation, None: find it.
+    """
+
+    def __init__(self, settings: Settings, reference: Reference, is_given: bool, found: Autocorrelation | None = None) -> None:
+        self.reference = reference if is_given else reference.without_order()
+        self.is_given = is_given
+        self.autocorrelation = found or _autocorrelation(reference)
         self.window = settings.window_for(reference.m)
         self.tracker = _tracker(settings, reference, self.window)
         self.raised = 0                 # alarms since the reference was learnt
@@ -87,8 +94,11 @@ class Watching:
         )
 
     def guarantee(self) -> str:
-        """Return what holds of the budget: exact up to the first alarm of a reference of independent, distinct values at stride 1."""
-        if self._settings.alarm == "threshold":
+        """Return what holds of the budget: exact up to the first alarm of a reference of independent, distinct values at stride 1.
+
+        Void with a threshold alarm, and where the reference's autocorrelation is too strong for the stride.
+        """
+        if self._settings.alarm == "threshold" or not self.autocorrelation.is_weak(self._settings.stride):
             return "void"
         return "exact" if self.reference.is_exact and self._settings.stride == 1 and self.raised <= 1 else "approximate"
 
@@ -98,7 +108,7 @@ class Watching:
 
     def to_state(self) -> WatchingState:
         """Return plain values from which `from_state` goes on."""
-        return WatchingState(None if self.is_given else self.reference.to_state(), self.tracker.to_state(), self.raised)
+        return WatchingState(None if self.is_given else self.reference.to_state(), self.tracker.to_state(), self.raised, self.autocorrelation)
 
     @classmethod
     def from_state(cls, settings: Settings, given: Reference | None, state: WatchingState) -> Watching:
@@ -106,8 +116,8 @@ class Watching:
         reference = given if state.reference is None else Reference.from_state(state.reference)
         if reference is None or reference.kind != settings.kind:
             raise ValueError("its reference is missing or of another kind")
-        watching = cls(settings, reference, is_given=state.reference is None)
-        check_counters(state.raised, state.tracker.seen, state.tracker.calm)
+        watching = cls(settings, reference, state.reference is None, state.autocorrelation)
+        check_counters(state.raised, state.autocorrelation.lag, state.tracker.seen, state.tracker.calm)
         watching.tracker.restore(state.tracker)
         watching.raised = state.raised
         return watching
@@ -125,6 +135,12 @@ def _changes(labels: list[str], window: Floats, reference: Floats, measure: str)
         parts = parts / np.sqrt(parts.sum())        # so that they sum to the root
     shares = zip(labels, reference / reference.sum(), window / window.sum(), parts, strict=True)
     return sorted((BinChange(label, float(q), float(p), float(nats)) for label, q, p, nats in shares), key=lambda change: -change.nats)
+
+
+def _autocorrelation(reference: Reference) -> Autocorrelation:
+    if reference.order is None:
+        return Autocorrelation()
+    return autocorrelation(reference.bins, reference.order, int(reference.m) // LONGEST_LAG)
 
 
 def nothing_seen(measure: str, base: float | None = None) -> Estimate:

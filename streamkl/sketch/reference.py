@@ -30,6 +30,7 @@ class ReferenceState:
     counts: bytes
     missing: float
     kept: list[str | tuple[str, int | float | bool]]
+    order: bytes | None
 
 
 class Reference:
@@ -37,11 +38,14 @@ class Reference:
 
     kind: "numeric" or "categorical". m: observations in it, the missing ones included.
     bins: where values fall, with the counts. is_exact: nothing seen in it contradicts the budget's proof: no value is missing or
-    repeated, and each says nothing of the next one.
+    repeated, and each says nothing of the next one. order: shape (m,), the bin of each observation in time, or None: not known, or no
+    longer needed.
     """
 
-    def __init__(self, kind: str, bins: NumericBins | CategoricalBins, is_exact: bool) -> None:
-        self.kind, self.bins, self.is_exact = kind, bins, is_exact
+    def __init__(
+        self, kind: str, bins: NumericBins | CategoricalBins, is_exact: bool = False, order: npt.NDArray[np.uint8] | None = None
+    ) -> None:
+        self.kind, self.bins, self.is_exact, self.order = kind, bins, is_exact, order
         self.m = float(bins.counts.sum())
 
     @classmethod
@@ -61,12 +65,14 @@ class Reference:
     @classmethod
     def of_floats(cls, values: Floats) -> Reference:
         """Learn from doubles, shape (n,); NaN is missing."""
-        return cls("numeric", NumericBins.learn(values), _are_distinct(values) and _are_unordered(values))
+        bins = NumericBins.learn(values)
+        return cls("numeric", bins, _are_distinct(values) and _are_unordered(values), bins.index(values))
 
     @classmethod
     def of_categories(cls, categories: Sequence[Category | None]) -> Reference:
         """Learn from categories; None is missing."""
-        return cls("categorical", CategoricalBins.learn(categories), False)
+        bins = CategoricalBins.learn(categories)
+        return cls("categorical", bins, order=bins.index(categories))
 
     @classmethod
     def from_counts(cls, edges_or_categories: Sequence[object], counts: Sequence[float], missing: float = 0.0) -> Reference:
@@ -85,9 +91,9 @@ class Reference:
         if sizes.sum() < 100:
             raise ValueError(f"a reference needs at least 100 values that are not missing; these counts sum to {sizes.sum():g}: give more of them")
         if len(sizes) == len(heads) + 1:
-            return cls("numeric", NumericBins(_checked_edges(heads), sizes, float(missing)), False)
+            return cls("numeric", NumericBins(_checked_edges(heads), sizes, float(missing)))
         if len(sizes) == len(heads):
-            return cls("categorical", _checked_categories(heads, sizes, float(missing)), False)
+            return cls("categorical", _checked_categories(heads, sizes, float(missing)))
         raise ValueError(f"{len(heads)} edges or categories and {len(sizes)} counts do not fit; give one count more than edges, or one per category")
 
     def merge(self, other: Reference) -> Reference:
@@ -100,9 +106,9 @@ class Reference:
         """
         ours, theirs = self.bins, other.bins
         if isinstance(ours, NumericBins) and isinstance(theirs, NumericBins) and np.array_equal(ours.edges, theirs.edges):
-            return Reference("numeric", NumericBins(ours.edges, ours.cells + theirs.cells, float(ours.counts[-1] + theirs.counts[-1])), False)
+            return Reference("numeric", NumericBins(ours.edges, ours.cells + theirs.cells, float(ours.counts[-1] + theirs.counts[-1])))
         if isinstance(ours, CategoricalBins) and isinstance(theirs, CategoricalBins) and ours.kept == theirs.kept:
-            return Reference("categorical", CategoricalBins(ours.kept, ours.counts + theirs.counts), False)
+            return Reference("categorical", CategoricalBins(ours.kept, ours.counts + theirs.counts))
         raise ValueError(f"{self!r} and {other!r} do not have the same bins; give both the same edges or categories")
 
     def __eq__(self, other: object) -> bool:
@@ -125,10 +131,10 @@ class Reference:
 
     def to_state(self) -> ReferenceState:
         """Return plain values from which `from_state` makes the same reference."""
-        bins = self.bins
+        bins, order = self.bins, None if self.order is None else self.order.tobytes()
         if isinstance(bins, NumericBins):
-            return ReferenceState(self.kind, self.is_exact, bins.edges.tobytes(), bins.cells.tobytes(), float(bins.counts[-1]), [])
-        return ReferenceState(self.kind, self.is_exact, b"", bins.counts.tobytes(), float(bins.counts[-1]), list(bins.kept))
+            return ReferenceState(self.kind, self.is_exact, bins.edges.tobytes(), bins.cells.tobytes(), float(bins.counts[-1]), [], order)
+        return ReferenceState(self.kind, self.is_exact, b"", bins.counts.tobytes(), float(bins.counts[-1]), list(bins.kept), order)
 
     @classmethod
     def from_state(cls, state: ReferenceState) -> Reference:
@@ -136,13 +142,25 @@ class Reference:
         try:
             counts, edges = np.frombuffer(state.counts), np.frombuffer(state.edges)
             _check_counts(counts, state.missing)
-            if state.kind == "numeric" and len(counts) == len(edges) + 1:
-                return cls("numeric", NumericBins(_checked_edges(list(edges)), counts.copy(), state.missing), state.is_exact)
-            if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and are_categories(state.kept):
-                return cls("categorical", CategoricalBins(state.kept, counts.copy()), False)
+            bins = _bins_of(state, counts, edges)
+            order = None if state.order is None else np.frombuffer(state.order, np.uint8)
+            if order is not None and (len(order) != bins.counts.sum() or order.max() >= bins.k):
+                raise ValueError("its order is not that of its counts")
         except ValueError as error:
             raise StateError(f"the stored reference is inconsistent: {error}; learn it again") from error
-        raise StateError(f"the stored reference is inconsistent ({state.kind}, {len(counts)} counts); learn it again")
+        return cls(state.kind, bins, state.is_exact and state.kind == "numeric", order)
+
+    def without_order(self) -> Reference:
+        """Return the same distribution, no longer knowing in which order it was seen."""
+        return Reference(self.kind, self.bins, self.is_exact)
+
+
+def _bins_of(state: ReferenceState, counts: Floats, edges: Floats) -> NumericBins | CategoricalBins:
+    if state.kind == "numeric" and len(counts) == len(edges) + 1:
+        return NumericBins(_checked_edges(list(edges)), counts, state.missing)
+    if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and are_categories(state.kept):
+        return CategoricalBins(state.kept, counts.copy())
+    raise ValueError(f"{len(counts)} counts do not fit a {state.kind} one")
 
 
 def _are_distinct(values: Floats) -> bool:
