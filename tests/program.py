@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Outcome(NamedTuple):
     code: int
@@ -19,6 +21,7 @@ class Outcome(NamedTuple):
 
 
 COMMAND = [sys.executable, "-P", "-c", "from streamkl.app.cli import main; main()"]
+QUICK = ("--warmup", 100, "--false-alarms", 1000)
 
 
 def streamkl(*arguments: object, stdin: bytes | str = b"") -> Outcome:
@@ -29,3 +32,9 @@ def streamkl(*arguments: object, stdin: bytes | str = b"") -> Outcome:
 
 def csv_of(values: object, column: str = "x") -> str:
     return "\n".join((column, *map(str, values))) + "\n"
+
+
+def shifted(n=1200, at=600, by=3.0, seed=1):
+    values = np.random.default_rng(seed).normal(size=n)
+    values[at:] += by
+    return [round(float(value), 4) for value in values]

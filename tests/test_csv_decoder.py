@@ -66,6 +66,18 @@ def test_any_text_gives_the_same_records_and_faults_wherever_it_is_cut(text, cut
     assert decoded(text, cuts) == decoded(text)
 
 
+@given(st.text(st.sampled_from('xy,"\n\r\ufeff'), max_size=12), st.lists(st.integers(0, 30), max_size=6))
+@example('"x\n"\n\n1\n\n', [4, 5, 6])
+def test_any_header_gives_the_same_outcome_wherever_it_is_cut(text, cuts):
+    def outcome(places):
+        try:
+            return decoded(text + "\nx\n1\n", places, ["x"])
+        except ConfigError as error:
+            return str(error)
+
+    assert outcome(cuts) == outcome(())
+
+
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
 def test_any_bytes_are_rows_or_faults_never_an_error(stored, cuts):
     rows, rejects = decoded(b"a,b,c\n" + stored, cuts)
@@ -77,7 +89,7 @@ def test_any_bytes_are_rows_or_faults_never_an_error(stored, cuts):
 def test_the_quick_way_reads_what_the_slow_way_reads_or_declines(width, rows):
     text = "".join(",".join(row) + "\n" for row in rows)
     quick = grid(text.encode(), width, range(width))
-    slow = [row.fields for row in records(text, 1).rows]
+    slow = [row.fields or [""] for row in records(text, 1).rows]
     if quick is None:
         assert len(slow) < len(rows) or any(len(row) != width for row in slow)
     else:
@@ -109,6 +121,23 @@ def test_a_quote_left_open_costs_one_line_in_a_file_without_end():
     assert [(reject.line, reject.reason) for reject in rejects] == [(2, "quote left open")]
 
 
+@pytest.mark.parametrize("line", ["4,5,6\n", "\n"])
+def test_a_quote_left_open_for_very_many_lines_is_given_up_before_the_file_ends(line):
+    decoder = CsvDecoder(["a"], "test.csv")
+    decoder.decode(b'a,b,c\n1,"2,3\n', is_last=False)
+    batches = [decoder.decode((line * 5000).encode(), is_last=False) for _ in range(4)]
+    assert [(reject.line, reject.reason) for batch in batches for reject in batch.rejects] == [(2, "quote left open")]
+    assert sum(len(batch.lines) for batch in batches) == (20_000 if line.strip() else 0)
+
+
+def test_a_quote_that_is_closed_after_very_many_lines_is_one_left_open_wherever_the_bytes_are_cut():
+    text = 'a,b,c\n1,"2,3\n' + "4,5,6\n" * 10_001 + '7,8",9\n'
+    rows, rejects = decoded(text)
+    assert (rows, rejects) == decoded(text, range(0, len(text), 9999))
+    assert len(rows) == 10_002
+    assert rejects[0] == (2, "quote left open", "")
+
+
 def test_garbage_of_open_quotes_takes_linear_time():
     text = "a,b,c\n" + 'x"y,"z\n' * 200_000
     rows, rejects = decoded(text)
@@ -136,10 +165,21 @@ def test_invalid_utf8_in_a_column_that_is_not_watched_is_nobodys_business():
 
 
 def test_blank_lines_are_no_records_but_have_numbers():
-    assert decoded("\n\nx\n\n1\n\n2", wanted=["x"])[0] == [(5, "1"), (7, "2")]
+    assert decoded("\n\nx,y\n\n1,\n\n2,", wanted=["x"])[0] == [(5, "1"), (7, "2")]
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", '"x'])
-def test_a_file_without_a_header_is_refused(text):
-    with pytest.raises(ConfigError, match="no header row"):
+ONE_COLUMN = st.lists(st.sampled_from(["1", "", '""', '"a\n\nb"']))
+
+
+@given(ONE_COLUMN, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["x", '"x"']), st.lists(st.integers(0, 99)))
+def test_in_a_file_of_one_column_a_blank_line_is_an_empty_field_but_at_the_end(rows, line_end, name, cuts):
+    rows = [row.replace("\n", line_end) for row in rows]
+    got, rejects = decoded(line_end.join([name, *rows, "2", "", ""]), cuts, ["x"])
+    assert [field for _, field in got] == [*(row.strip('"') for row in rows), "2"]
+    assert rejects == []
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "no header row"), ("\n\n", "no header row"), ('"x', "never closed")])
+def test_a_file_without_a_header_is_refused(text, said):
+    with pytest.raises(ConfigError, match=said):
         decoded(text)

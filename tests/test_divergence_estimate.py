@@ -58,7 +58,7 @@ def test_the_plug_in_is_the_measure_of_the_smoothed_counts(measure, pair):
 @pytest.mark.parametrize("measure", NULL_FACTORS)
 @pytest.mark.parametrize(("n", "m", "k"), [(1000, 10_000, 16), (1000, 1000, 8)])
 def test_without_change_the_bias_taken_off_is_the_mean_of_the_plug_in(measure, n, m, k):
-    """Simulated: for chi-square it is (k-1)(1/n + 1/m), twice what STATISTICS.md 9b says. 3,000 runs, standard error 0.7 %."""
+    """Simulated: for chi-square it is (k-1)(1/n + 1/m), not the half of it. 3,000 runs, standard error 0.7 %."""
     q = np.full(k, 1 / k)
     values = [estimate(a, b, measure, smoothing=0.0).plug_in for a, b in draws(q, q, n, m, 3000, seed=11)]
     assert np.mean(values) == pytest.approx(NULL_FACTORS[measure] * (k - 1) * (1 / n + 1 / m), rel=0.04)

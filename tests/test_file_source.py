@@ -94,6 +94,21 @@ def test_records_before_a_cut_are_given_before_the_error(tmp_path):
     assert got == [str(i * 7919 % 100_003) for i in range(len(got))]
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1000])
+def test_what_follows_the_gzip_data_is_said_to_be_something_else(tmp_path, block_bytes):
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"x\n1\n2\n") + b"garbage")
+    batches = []
+    with pytest.raises(Unavailable, match="something else follows it; what comes before was watched"):
+        batches.extend(source_of(path, block_bytes=block_bytes)[0].batches())
+    assert [value for batch in batches for value in batch.columns["x"]] == ["1", "2"]
+
+
+def test_a_file_that_is_not_there_says_what_to_give_instead(tmp_path):
+    with pytest.raises(Unavailable, match="No such file or directory; give the path of a file, or - for standard input"):
+        next(source_of(tmp_path / "none")[0].batches())
+
+
 def test_a_pipe_is_read_as_it_comes(monkeypatch):
     reader, writer = os.pipe()
     with open(reader, "rb") as file, open(writer, "wb", buffering=0) as feeder:

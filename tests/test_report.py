@@ -6,19 +6,20 @@ import re
 from datetime import UTC, datetime
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from program import csv_of, streamkl
+from program import QUICK, csv_of, streamkl
 
 from streamkl import Detector
-from streamkl.app.event_line import moment
+from streamkl.app.event_line import changed, moment
 from streamkl.app.label import label
+from streamkl.detect.event import BinChange
+from streamkl.errors import ConfigError
 from streamkl.service.faults import Faults, Reject
 from streamkl.service.kind_check import KindCheck
 from streamkl.service.times import NO_TIME, millisecond, milliseconds
 from streamkl.service.values import is_missing, numbers
-
-QUICK = ("--warmup", 100, "--false-alarms", 1000)
 
 
 @given(st.text(), st.integers(10, 80))
@@ -55,10 +56,21 @@ def test_the_line_of_an_alarm_says_where_what_how_far_and_how_sure():
     at = datetime.fromtimestamp(1_767_225_600 + expected.index, UTC)
     assert line.startswith(f"line {expected.index + 2} at {at:%Y-%m-%d %H:%M:%S}Z  DRIFT        x: KL ")
     assert any(f"KL {w.kl:.3g} nats over the last {w.window}, limit {w.limit:.3g}; " in line for w in expected.criterion if w.open)
-    assert expected.bins[0].label in line
     assert f"evidence {expected.evidence:.3g}, budget 1e+03" in line
-    kl = expected.divergence["kl"]
-    assert f"over the last {expected.window_n}: KL {kl.value:.3g} nats (95 %: {kl.low:.3g} to {kl.high:.3g})" in outcome.err
+    opened = {w.window for w in expected.criterion if w.open}
+    assert f": {expected.changed[0].label} " in line
+    windows = [int(n.replace(",", "")) for n in re.findall(r"changed most in the last ([\d,]+): ", outcome.err)]
+    assert windows
+    assert windows[0] in opened
+    assert f"over the last {windows[0]:,}, limit" in line
+    assert all(len(line) < 200 for line in outcome.out.splitlines())
+    assert "JS" not in "".join(line for line in outcome.err.splitlines() if "now" not in line)
+
+
+def test_what_changed_most_names_no_bin_that_did_not_change_and_quotes_labels_that_hold_commas():
+    bins = [BinChange("a, b 3 % -> 4 %", 0.5, 0.25, 0.1), BinChange("(1.5, 2]", 0.5, 0.75, 0.1), BinChange("x", 0.1, 0.1, 0.0)]
+    assert changed(bins, 40) == "changed most in the last 40: 'a, b 3 % -> 4 %' 50 % -> 25 %, (1.5, 2] 50 % -> 75 %"
+    assert changed([BinChange("x", 0.1, 0.1, 0.0)], 40) == ""
 
 
 def test_the_summary_gives_each_episode_its_first_and_last_line():
@@ -82,6 +94,30 @@ def test_of_many_streams_those_with_drift_come_first_and_the_rest_are_counted():
     assert "  and 11 more streams: 0 with drift, 0 still learning" in lines
 
 
+def test_a_stream_of_one_value_that_stays_is_said_once_without_divergences():
+    outcome = streamkl("watch", "-", "--value", "x", stdin=csv_of([5] * 900))
+    assert "one distinct value (= 5)" in outcome.err
+    assert "now KL" not in outcome.err
+    assert "now KL" in streamkl("watch", "-", "--value", "x", stdin=csv_of([5] * 900 + [6] * 20)).err
+
+
+def test_faults_are_told_by_column_with_their_number():
+    outcome = streamkl("watch", "-", "--value", "x", stdin=csv_of([1, "12ms", "13ms"]))
+    assert "2 times, column x: not a number, first in line 3: '12ms'" in outcome.err
+
+
+def test_streams_that_have_but_the_same_note_are_told_in_one_line():
+    rows = [f"k{i % 20},{i}" for i in range(400)]
+    outcome = streamkl("watch", "-", "--value", "x", "--key", "k", stdin="\n".join(["k,x", *rows]))
+    assert outcome.err.count("still learning its reference") == 1
+    assert "20 streams (k0/x, k1/x, k2/x, ...): still learning its reference" in outcome.err
+
+
+def test_a_reference_that_is_complete_near_the_end_is_said():
+    outcome = streamkl("watch", "-", "--value", "x", stdin=csv_of(i % 10 for i in range(650)))
+    assert "its reference was complete only in line 601: an alarm was possible in the last 50 observations alone" in outcome.err
+
+
 # ---------------------------------------------------------------- the words it is made of
 
 
@@ -99,7 +135,7 @@ TIMES = [
     "2026-01-01 00:00:00", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5+00:00", "1969-12-31 23:59:59.9999", "2026-02-30 00:00:00", "now", "today",
     "NaT", "", "2026-01-01", "2026-01-01 00:00:00+01:00", "2026-01-01 24:00:00", "-2026-01-01 00:00:00", "1767225600", "1767225600000",
     "2026-01-01 00:00:00:00", "2026-01-01T00:00Z+", "99999-01-01 00:00:00", "1e999", "2026-01-01 00:00:00\n2026-01-01 00:00:00", "20260101T000000",
-    "2026-W01-1T00:00:00",
+    "2026-W01-1T00:00:00", "300000-01-01 00:00:00", "-300000-1-01 00:00:00", "20260101", "20260101000000", "20261301", "1_767_225_600",
 ]  # fmt: skip
 
 
@@ -109,6 +145,12 @@ def test_a_time_means_the_same_whatever_stands_beside_it(texts):
     alone = [None if is_missing(text) else millisecond(text) for text in texts]
     assert times.tolist() == [NO_TIME if at is None else at for at in alone]
     assert [reject.line for reject in rejects] == [i for i, text in enumerate(texts) if alone[i] is None and not is_missing(text)]
+
+
+def test_digits_that_form_a_date_of_our_time_are_that_date():
+    expected = [1767225600000, 1767225600000, 20261301000, 1767225661000, None, None]
+    assert [millisecond(field) for field in ("20260101", 20260101, "20261301", "20260101000101", "300000-01-01 00:00:00", "1_767")] == expected
+    assert milliseconds("t", ["300000-01-01 00:00:00"] * 2, [1, 2])[1]
 
 
 def test_the_size_of_a_number_tells_its_unit():
@@ -133,7 +175,23 @@ def test_faults_are_counted_by_reason_with_the_lowest_line(found):
         assert (fault.number, fault.first_line) == (len(lines), min(lines))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("login", "holds text ('login' in line 2); to watch it as categories"),
+        ("1,000", "holds numbers with commas"),
+        ("1,5", "holds numbers with commas"),
+        ("1_000", "holds text"),
+        ("2026-01-01", "holds times ('2026-01-01' in line 2); watch another column, and this one says when: --time x"),
+    ],
+)
+def test_a_column_that_is_not_of_numbers_is_refused_by_what_it_holds_and_by_its_file(text, said):
+    with pytest.raises(ConfigError, match=r"a\.csv: column 'x' ") as refusal:
+        KindCheck(["x"], "a.csv").look("x", [text] * 100, range(2, 102))
+    assert said in str(refusal.value)
+
+
 def test_one_number_among_the_first_values_makes_a_column_numeric():
-    check = KindCheck(["x"])
+    check = KindCheck(["x"], "a.csv")
     check.look("x", ["a"] * 99 + ["1"] + ["a"] * 500, range(600))
     check.finish()

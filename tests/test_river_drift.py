@@ -12,7 +12,7 @@ from streamkl.adapters.river_drift import StreamKL
 
 
 def rivers_own_stream():
-    """The stream of river's docstrings, changed at 1000 (shared/oracles/river_detectors.json)."""
+    """The stream of river's docstrings, changed at 1000."""
     rng = random.Random(12345)
     return rng.choices([0, 1], k=1000) + rng.choices(range(4, 8), k=1000)
 

@@ -2,25 +2,28 @@
 
 Rule 1: the first record is the header; a watched column that it lacks, or has twice, is the operator's fault.
 Rule 2: a record with another number of fields than the header is a reject: nobody knows which field is missing.
-Rule 3: a quote left open costs one line, not the rest of the file: reading goes on at the next line.
+Rule 3: a blank line is no record; but where there is one column it is an empty field, unless the file ends with it.
+Rule 4: a quote left open costs one line, not the rest of the file: reading goes on at the next line.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Sequence
 
+from streamkl.adapters.column_names import hint, shown
 from streamkl.adapters.csv_grid import grid
-from streamkl.adapters.csv_records import Records, Row, records
+from streamkl.adapters.csv_records import OPEN_LINES, Records, Row, records
+from streamkl.adapters.file_head import BYTE_ORDER_MARK
 from streamkl.adapters.lines import INVALID_UTF8, RECORD_BYTES, Lines, Whole, is_unicode
 from streamkl.errors import ConfigError
 from streamkl.service.batch import Batch, Reject
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CARRIAGE_RETURNS = "if lines end with a carriage return alone, convert them first: tr '\\r' '\\n'"
+SEPARATORS = {";": "tr ',;' '.,'", "\t": "tr '\\t' ','", "|": "tr '|' ','"}  # semicolons come with decimal commas
 QUOTE_OPEN = "quote left open"
-NAMES_SHOWN = 30
+HEADER_LINES = 100  # a header whose quote is open for longer was never meant to be that long
 GIVE_UPS = 8  # open quotes given up one by one; then each line is read alone, so that garbage takes linear time
 REPARSE_BYTES = 1 << 16  # an open record is looked at again at once below this size, then each time it has doubled
 
@@ -50,6 +53,8 @@ class CsvDecoder:
         batches = []
         whole = self._lines.cut(block, is_last)
         rejects = self._lines.rejects()
+        if rejects and self._header is None:
+            raise ConfigError(f"{self._name}: the first line is longer than {self._record_bytes >> 20} MiB; {CARRIAGE_RETURNS}")
         if rejects and self._open.text:  # a line was left out in the middle of an open record
             batches.append(self._batch(self._take_open(), is_final=True))
         batches.append(Batch([], {}, rejects))
@@ -77,28 +82,42 @@ class CsvDecoder:
         return Batch([line for part in parts for line in part.lines], columns, rejects)
 
     def _batch(self, whole: Whole, is_final: bool) -> Batch:
-        if not whole.text:
+        if self._header is None and whole.text:
+            whole = self._after_header(whole, is_final)
+        blank = _last_blank(whole) if self._header is not None and len(self._header) == 1 else Whole(1, b"")
+        whole = whole._replace(text=whole.text.removesuffix(blank.text))
+        batch = self._rows(whole, is_final) if self._header is not None and whole.text else Batch([], {})
+        if not is_final:  # what comes next will tell whether the file ends with it
+            self._open = Whole(self._open.first_line, self._open.text + blank.text) if self._open.text else blank
+        return batch
+
+    def _rows(self, whole: Whole, is_final: bool) -> Batch:
+        width = len(self._header or ())
+        if width > 1 and not whole.text.strip(b"\n"):
             return Batch([], {})
-        if self._header is None:
-            whole = self._after_header(whole._replace(text=whole.text.removeprefix(BYTE_ORDER_MARK)))
-        if self._header is not None and whole.text and (columns := grid(whole.text, len(self._header), self._wanted)):
+        if columns := grid(whole.text, width, self._wanted):
             lines = range(whole.first_line, whole.first_line + len(columns[0]))
             return Batch(lines, dict(zip(self._fields, columns, strict=True)))
-        found = self._records(whole, is_final)
-        if self._header is None and found.rows:
-            self._read_header(found.rows.pop(0).fields)
-        return self._columns(found)
+        return self._columns(self._records(whole, is_final))
 
-    def _after_header(self, whole: Whole) -> Whole:
-        """Read a header that is one plain line, so that the lines after it may be a grid; any other waits for `_records`."""
-        end = whole.text.index(b"\n") + 1
-        line = whole.text[:end]
-        if b'"' in line or line.isspace():
-            return whole
-        for row in records(line.decode("utf-8", "surrogateescape"), whole.first_line).rows:
-            self._read_header(row.fields)
-            return Whole(whole.first_line + 1, whole.text[end:])
-        return whole
+    def _after_header(self, whole: Whole, is_final: bool) -> Whole:
+        """Read the header and return what follows; keep a header that is not complete."""
+        marked = whole.text.removeprefix(BYTE_ORDER_MARK)
+        text = marked.lstrip(b"\r\n")
+        first_line = whole.first_line + marked.count(b"\n") - text.count(b"\n")
+        header = b""
+        for end, line in enumerate(text.split(b"\n", HEADER_LINES)[:-1], 1):
+            header += line + b"\n"
+            found = records(header.decode("utf-8", "surrogateescape"), first_line)
+            if found.rejects:
+                raise ConfigError(f"{self._name}: {CARRIAGE_RETURNS}")
+            if found.rows:
+                self._read_header(found.rows[0].fields)
+                return Whole(first_line + end, text[len(header) :])
+        if text and (is_final or text.count(b"\n") >= HEADER_LINES):
+            raise ConfigError(f"{self._name}: a quote in the header is never closed; it opens in line {first_line}")
+        self._open = whole
+        return Whole(1, b"")
 
     def _records(self, whole: Whole, is_final: bool) -> Records:
         rows: list[Row] = []
@@ -113,7 +132,7 @@ class CsvDecoder:
             self._parse_at_bytes = 0
             if not text:
                 return Records(rows, rejects, [])
-            if not is_final and len(text) <= self._record_bytes:
+            if not is_final and len(text) <= self._record_bytes and len(found.open_lines) <= OPEN_LINES:
                 self._keep_open(Whole(line, text.encode("utf-8", "surrogateescape")))
                 return Records(rows, rejects, [])
             rejects.append(Reject(line, QUOTE_OPEN))
@@ -134,6 +153,9 @@ class CsvDecoder:
         columns: list[list[str]] = [[] for _ in self._wanted]
         rejects = list(found.rejects)
         for line, fields in found.rows:
+            if not fields and width > 1:
+                continue
+            fields = fields or [""]
             if len(fields) != width:
                 reason = "fewer fields than the header" if len(fields) < width else "more fields than the header"
                 rejects.append(Reject(line, reason, f"{len(fields)} of {width}"))
@@ -156,9 +178,17 @@ class CsvDecoder:
 
 
 def _lacking(field: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(field, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
-        hint = "; fields must be separated by commas"
-    shown = ", ".join(name[:NAMES_SHOWN] for name in names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-    return f"no column {field!r} in the header (it has: {shown}){hint}"
+    what = f"no column {field!r} in the header (it has: {shown(names)})"
+    for separator, remedy in SEPARATORS.items():
+        if len(names) == 1 and separator in names[0]:
+            return f"{what}; fields must be separated by commas, convert it first: {remedy}"
+    return f"{what}{hint(field, names)}"
+
+
+def _last_blank(whole: Whole) -> Whole:
+    """Return the last line if it is blank, else nothing."""
+    text = whole.text
+    line = b"\r\n" if text.endswith(b"\r\n") else b"\n"
+    if text != line and not text.endswith(b"\n" + line):
+        return Whole(1, b"")
+    return Whole(whole.first_line + text.count(b"\n") - 1, line)

@@ -1,6 +1,6 @@
 """CSV grid: the fields of plain lines, many at a time.
 
-Rule: exactly what `csv_records.py` would read, or None - quotes, blank lines and uneven rows are for that one.
+Rule: exactly what `csv_records.py` would read, or None - quotes, uneven rows and blank lines among fields are for that one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ def grid(lines: bytes, width: int, wanted: Sequence[int]) -> list[list[str]] | N
         if lines.count(b"\r") != lines.count(b"\r\n"):
             return None
         lines = lines.replace(b"\r\n", b"\n")
-    if width == 1 and (lines.startswith(b"\n") or b"\n\n" in lines):
-        return None
     codes = np.frombuffer(lines, np.uint8)
     is_line_feed = codes == LINE_FEED
     ends = np.flatnonzero(is_line_feed | (codes == COMMA))

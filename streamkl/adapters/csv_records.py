@@ -1,7 +1,7 @@
 """CSV records: whole lines -> rows of fields, with the number of each row's first line.
 
 Rule 1: quotes are read as the csv module of the standard library reads them; one `csv.reader`, no second dialect.
-Rule 2: a record whose quote is open at the end is handed back, never guessed at.
+Rule 2: a record whose quote is open at the end, or for more than OPEN_LINES lines, is handed back, never guessed at.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from streamkl.service.batch import Reject
 
+OPEN_LINES = 10_000  # nobody quotes a longer text; somebody forgot a quote
+
 
 class Row(NamedTuple):
     """The fields of one record and the line at which it begins."""
@@ -22,7 +24,7 @@ class Row(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Rows in order; rejects; and the lines of an unclosed record at the end."""
+    """Rows in order; rejects; and the lines from an unclosed record on."""
 
     rows: list[Row]
     rejects: list[Reject]
@@ -30,14 +32,14 @@ class Records(NamedTuple):
 
 
 class _QuoteOpen(Exception):
-    """The lines ended inside a quoted field."""
+    """The lines ended inside a quoted field, or should have."""
 
 
 def records(text: str, first_line: int) -> Records:
-    """Return the records of whole lines; blank lines are no records.
+    """Return the records of whole lines; a blank line is a row without fields.
 
     >>> records('a,"b\\nc"\\n\\nd,"e\\n', first_line=5)
-    Records(rows=[Row(line=5, fields=['a', 'b\\nc'])], rejects=[], open_lines=['d,"e\\n'])
+    Records(rows=[Row(line=5, fields=['a', 'b\\nc']), Row(line=7, fields=[])], rejects=[], open_lines=['d,"e\\n'])
     """
     lines = list(io.StringIO(text, newline="\n"))
     if '"' not in text or '"' not in lines[-1] or not _is_open(lines[-1]):
@@ -46,7 +48,7 @@ def records(text: str, first_line: int) -> Records:
         except csv.Error:
             rows = []
         if len(rows) == len(lines):
-            return Records([Row(first_line + i, fields) for i, fields in enumerate(rows) if fields], [], [])
+            return Records([Row(first_line + i, fields) for i, fields in enumerate(rows)], [], [])
     return _line_by_line(lines, first_line)
 
 
@@ -55,11 +57,14 @@ class _Feed:
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
+        self.start = 0  # of the record
         self.taken = 0
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines:
             self.taken += 1
+            if self.taken - self.start > OPEN_LINES:
+                raise _QuoteOpen
             yield line
         raise _QuoteOpen  # asked for more only inside a record: `_line_by_line` does not ask for a record that is not there
 
@@ -69,12 +74,10 @@ def _line_by_line(lines: list[str], first_line: int) -> Records:
     rejects: list[Reject] = []
     feed = _Feed(lines)
     reader = csv.reader(iter(feed))
-    start = 0
     while (start := feed.taken) < len(lines):
+        feed.start = start
         try:
-            fields = next(reader)
-            if fields:
-                rows.append(Row(first_line + start, fields))
+            rows.append(Row(first_line + start, next(reader)))
         except csv.Error:
             rejects.append(Reject(first_line + start, "not CSV (a carriage return outside quotes?)"))
         except _QuoteOpen:

@@ -1,7 +1,7 @@
 """File source: a file or standard input, plain or gzip -> batches.
 
 Rule 1: bytes are handed on as soon as they are there; nobody waits for a block to fill.
-Rule 2: gzip is known by its first bytes, the format by the name, else by the first byte that is not blank.
+Rule 2: gzip is known by its first bytes, the format by its name, else its first bytes, see `file_head.py`.
 Rule 3: memory does not depend on the size of the file.
 """
 
@@ -15,19 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from io import BufferedReader
 from itertools import chain
-from typing import Literal, cast
+from typing import cast
 
+from streamkl.adapters.file_head import LEAST_BYTES, Format, format_of, is_blank, refuse_foreign
 from streamkl.adapters.gzip_blocks import BLOCK_BYTES, GZIP_MAGIC, inflated
 from streamkl.errors import ConfigError, Unavailable
 from streamkl.service.batch import Batch
 from streamkl.service.ports import Decoder
 
-Format = Literal["csv", "jsonl"]
-
-FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 STANDARD_INPUT = "-"
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class FileSource:
@@ -53,7 +49,7 @@ class FileSource:
         with self._opened() as file:
             blocks = self._plain(self._blocks(file))
             head = self._head(blocks)
-            decoder = self._decoder(self._format or _format_of(self._path, head))
+            decoder = self._decoder(self._format or format_of(self._path, head, self.name))
             for block in chain((head,), blocks):
                 yield decoder.decode(block, is_last=False)
             yield decoder.decode(b"", is_last=True)
@@ -70,7 +66,8 @@ class FileSource:
         try:
             file = open(self._path, "rb")  # noqa: SIM115 - closed by `batches`
         except (OSError, ValueError) as error:
-            raise Unavailable(f"cannot open {self._path!r}: {_reason(error)}") from error
+            advice = "give the path of a file, or - for standard input"
+            raise Unavailable(f"cannot open {self._path!r}: {_reason(error)}; {advice}") from error
         status = os.fstat(file.fileno())
         self._total_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
         return file
@@ -98,30 +95,20 @@ class FileSource:
         try:
             yield from inflated(chain((start,), blocks))
         except (zlib.error, EOFError) as error:
-            raise Unavailable(f"cannot read {self.name} to its end, the gzip data is damaged: {error}") from error
+            advice = "what comes before was watched; for the rest get the file again"
+            raise Unavailable(f"cannot read {self.name} to its end, the gzip data is damaged: {error}; {advice}") from error
 
     def _head(self, blocks: Iterator[bytes]) -> bytes:
         """Return the first bytes, up to the first that is not blank at least."""
         head = b""
         for block in blocks:
             head += block
-            if head.startswith(UTF16_MARKS):
-                raise ConfigError(f"{self.name} is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8")
-            if len(head) > len(BYTE_ORDER_MARK) and (head.removeprefix(BYTE_ORDER_MARK).strip() or len(head) > BLOCK_BYTES):
-                return head
-        if head.removeprefix(BYTE_ORDER_MARK).strip():
-            return head
-        raise ConfigError(f"{self.name} is empty: there is nothing to watch")
-
-
-def _format_of(path: str, head: bytes) -> Format:
-    """Return the format by the name, else by the first byte that is not blank.
-
-    >>> _format_of("a.JSONL.gz", b""), _format_of("-", b' {"x": 1}'), _format_of("-", b"x,y")
-    ('jsonl', 'jsonl', 'csv')
-    """
-    suffix = os.path.splitext(path.lower().removesuffix(".gz"))[1]
-    return FORMATS.get(suffix) or ("jsonl" if head.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{") else "csv")
+            if len(head) >= LEAST_BYTES and (not is_blank(head) or len(head) > BLOCK_BYTES):
+                break
+        refuse_foreign(head, self.name)
+        if is_blank(head) and len(head) <= BLOCK_BYTES:
+            raise ConfigError(f"{self.name} is empty: there is nothing to watch")
+        return head
 
 
 def _reason(error: Exception) -> str:

@@ -18,7 +18,7 @@ _GZIP_WINDOW_BITS = 31  # zlib: the largest window, with a gzip header
 def inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the plain bytes of a gzip file of one or more members, zero padding allowed.
 
-    Raises zlib.error if the bytes are corrupt (the checksum included), EOFError if they end too soon.
+    Raises zlib.error if the bytes are corrupt (the checksum included), EOFError if they end too soon or are followed by others.
     >>> import gzip
     >>> b"".join(inflated([gzip.compress(b"one "), gzip.compress(b"two")]))
     b'one two'
@@ -31,6 +31,8 @@ def inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 block = block.lstrip(b"\0")
                 if not block:
                     break
+                if not block.startswith(GZIP_MAGIC[:1]):
+                    raise EOFError("something else follows it")
                 member, is_between = zlib.decompressobj(_GZIP_WINDOW_BITS), False
             plain = member.decompress(block, BLOCK_BYTES)
             if plain:

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from streamkl.adapters.column_names import hint, shown
+from streamkl.adapters.file_head import BYTE_ORDER_MARK
 from streamkl.adapters.lines import INVALID_UTF8, RECORD_BYTES, Lines, is_unicode
 from streamkl.errors import ConfigError
 from streamkl.service.batch import ABSENT, Batch, Reject
@@ -21,7 +23,7 @@ from streamkl.service.batch import ABSENT, Batch, Reject
 INVALID_JSON = "not JSON"
 NOT_AN_OBJECT = "JSON, but not an object"
 FLOAT_DIGITS = 308  # more digits than any finite float has, and than int() should be asked to read
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SAMPLE_BYTES = 1 << 16  # a longer record is not looked at for its field names
 
 
 class JsonDecoder:
@@ -37,15 +39,9 @@ class JsonDecoder:
         self._name = name
         self._lines = Lines(record_bytes)
         self._absent = set(fields)
-        self._has_records = False
-        attributes = [f"field_{i}" for i in range(len(fields))]
-        record = msgspec.defstruct(
-            "Record",
-            [(attribute, Any, ABSENT) for attribute in attributes],
-            rename=dict(zip(attributes, fields, strict=True)),
-        )
-        self._attributes = attributes
-        self._decoder = msgspec.json.Decoder(record)
+        self._sample: bytes | None = None  # the first block of records
+        self._attributes = [f"field_{i}" for i in range(len(fields))]
+        self._decoder = _decoder(fields, self._attributes)
         self._scanner = json.JSONDecoder(parse_int=_integer, parse_constant=_constant)
 
     def decode(self, block: bytes, is_last: bool) -> Batch:
@@ -55,18 +51,29 @@ class JsonDecoder:
         if first_line == 1:
             text = text.removeprefix(BYTE_ORDER_MARK)
         batch = self._at_once(first_line, text, rejects) or self._one_by_one(first_line, text, rejects)
-        self._look_for_absent(batch)
-        if is_last and self._absent and self._has_records:
-            raise ConfigError(f"{self._name}: no record has the field {sorted(self._absent)[0]!r}")
+        if self._absent:
+            self._look_for_absent(batch, text)
+        if is_last and self._absent and self._sample is not None:
+            raise ConfigError(f"{self._name}: {self._lacking(sorted(self._absent)[0], self._sample)}")
         return batch
 
-    def _look_for_absent(self, batch: Batch) -> None:
-        self._has_records = self._has_records or bool(batch.lines)
+    def _look_for_absent(self, batch: Batch, text: bytes) -> None:
+        if self._sample is None and batch.lines:
+            self._sample = text[:SAMPLE_BYTES]
         for field in tuple(self._absent):
             if any(value is not ABSENT for value in batch.columns[field]):
                 self._absent.remove(field)
 
+    def _lacking(self, field: str, sample: bytes) -> str:
+        for record in sample.split(b"\n"):
+            fields = self._object(record)
+            if isinstance(fields, dict):
+                return f"no record has the field {field!r} (the first has: {shown(list(fields))}){hint(field, list(fields))}"
+        return f"no record has the field {field!r}"
+
     def _at_once(self, first_line: int, text: bytes, rejects: list[Reject]) -> Batch | None:
+        if self._decoder is None:
+            return None
         lines = text.count(b"\n")
         ends = max(text.count(b"}\n{"), text.count(b"}\r\n{"))
         if not text.startswith(b"{") or not text.endswith((b"}\n", b"}\r\n")) or ends != lines - 1:
@@ -97,19 +104,35 @@ class JsonDecoder:
 
     def _values(self, record: bytes) -> list[object] | str:
         """Return the watched values of one record, or the reason why there are none."""
-        try:
-            found = self._decoder.decode(record)
-            return [getattr(found, name) for name in self._attributes]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
+        if self._decoder is not None:
+            try:
+                found = self._decoder.decode(record)
+                return [getattr(found, name) for name in self._attributes]
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass
+        fields = self._object(record)
+        if isinstance(fields, str):
+            return fields
+        values = [fields.get(field, ABSENT) for field in self._fields]
+        return values if all(is_unicode(value) for value in values if isinstance(value, str)) else INVALID_UTF8
+
+    def _object(self, record: bytes) -> dict[str, object] | str:
+        """Return one record with all its fields, or the reason why it is none."""
         try:
             fields = self._scanner.decode(record.decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError):
             return INVALID_JSON
-        if not isinstance(fields, dict):
-            return NOT_AN_OBJECT
-        values = [fields.get(field, ABSENT) for field in self._fields]
-        return values if all(is_unicode(value) for value in values if isinstance(value, str)) else INVALID_UTF8
+        return fields if isinstance(fields, dict) else NOT_AN_OBJECT
+
+
+def _decoder(fields: Sequence[str], attributes: Sequence[str]) -> msgspec.json.Decoder[Any] | None:
+    """Return a decoder of the watched fields; None if msgspec cannot have a field of such a name, which has to be escaped."""
+    if any(json.dumps(field, ensure_ascii=False) != f'"{field}"' for field in fields):
+        return None
+    record = msgspec.defstruct(
+        "Record", [(attribute, Any, ABSENT) for attribute in attributes], rename=dict(zip(attributes, fields, strict=True))
+    )
+    return msgspec.json.Decoder(record)
 
 
 def _integer(digits: str) -> int | float:

@@ -5,17 +5,25 @@ Rule: the only place that knows which source, which decoder and which detector m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from streamkl.adapters.file_source import FileSource, Format
+from streamkl.adapters.file_head import FORMATS, Format
+from streamkl.adapters.file_source import FileSource
+from streamkl.adapters.lines import is_unicode
 from streamkl.app.label import label
 from streamkl.detect.detector import Detector
 from streamkl.errors import ConfigError
+from streamkl.service.observations import Watched
 from streamkl.service.ports import Decoder
-from streamkl.service.streams import Streams, Watched
+from streamkl.service.streams import Streams
+
+DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Detector).parameters.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,47 +48,74 @@ def parts(options: Options) -> tuple[FileSource, Streams]:
     def detector(name: str) -> Detector:
         return Detector(name=name, **settings)
 
-    detector(watched.values[0])
+    for column in watched.fields:
+        _refuse_no_column(column)
+    try:
+        detector(watched.values[0])
+    except ConfigError as error:
+        raise ConfigError(_in_flags(str(error))) from error
     sizes = {} if options.block_bytes is None else {"block_bytes": options.block_bytes}
     name = "standard input" if options.file == "-" else label(options.file)
     source = FileSource(options.file, partial(_decoder, watched.fields, name), options.format, **sizes)
     return source, Streams(watched, detector, source.name, options.is_strict)
 
 
-def min_effect(text: str) -> float | None:
-    """Return --min-effect as a setting.
+def settings(typed: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that were typed (None: it was not), each read from its text.
 
-    >>> min_effect("0.1"), min_effect("none")
-    (0.1, None)
+    >>> settings({"warmup": 200, "window": None, "min_effect": "none", "stride": "2", "false_alarms": "1 per 10000 events"})
+    {'warmup': 200, 'min_effect': None, 'stride': 2, 'false_alarms': '1 per 10000 events'}
     """
-    if text.lower() == "none":
+    given = {name: value for name, value in typed.items() if value is not None}
+    return {name: _read(name, value) if isinstance(value, str) else value for name, value in given.items()}
+
+
+def _refuse_no_column(name: str) -> None:
+    if name.endswith((*FORMATS, ".gz")) and os.path.isfile(name):
+        raise ConfigError(f"{name!r} is a file, not a column; one FILE at a time, and first: streamkl watch {name} --value COL")
+    if not is_unicode(name):
+        raise ConfigError(f"the column name {name!r} is not UTF-8; convert the file first, e.g.: iconv -f LATIN1 -t UTF-8")
+
+
+def _read(name: str, text: str) -> object:
+    """Return a number, or what else the option takes."""
+    if name == "min_effect" and text.lower() == "none":
         return None
+    if name == "stride" and text != "auto":
+        return _number(name, text, int, "a whole number of observations")
+    if name == "min_effect":
+        return _number(name, text, float, "a number of nats, nor none")
+    return float(text) if name == "false_alarms" and _is_number(text) else text
+
+
+def _number(name: str, text: str, read: Callable[[str], float], what: str) -> float:
     try:
-        return float(text)
+        return read(text)
     except ValueError:
-        raise ConfigError(f"--min-effect {text!r} is neither a number of nats nor none") from None
+        raise ConfigError(f"{_flag(name)} {text!r} is not {what}") from None
 
 
-def stride(text: str) -> int | str:
-    """Return --stride as a setting: a number of observations, or "auto"."""
-    if text == "auto":
-        return text
+def _is_number(text: str) -> bool:
     try:
-        return int(text)
+        float(text)
     except ValueError:
-        raise ConfigError(f"--stride {text!r} is neither a number of observations nor auto") from None
+        return False
+    return True
 
 
-def false_alarms(text: str) -> float | str:
-    """Return --false-alarms as a setting: a number of observations per false alarm, or a sentence.
+def _flag(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
 
-    >>> false_alarms("10000"), false_alarms("1 per 10000 events")
-    (10000.0, '1 per 10000 events')
+
+def _in_flags(message: str) -> str:
+    """Return a message about settings of `Detector` in the words of the command line.
+
+    >>> _in_flags("min_effect=-1.0 must be a number of at least 0; correct it")
+    '--min-effect -1.0 must be a number of at least 0; see: streamkl watch --help'
     """
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for name in DEFAULTS:
+        message = re.sub(rf"\b{name}=", f"{_flag(name)} ", message)
+    return message.replace("; correct it", "; see: streamkl watch --help")
 
 
 def _decoder(fields: tuple[str, ...], name: str, format: Format) -> Decoder:

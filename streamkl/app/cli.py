@@ -2,42 +2,45 @@
 
 Rule 1: drift events go to standard output, everything else to standard error.
 Rule 2: one line per fault, and no traceback; only an unexpected error - a bug of ours - shows one.
-Rule 3: exit codes: 0 fine, 1 drift found where asked, 2 usage or configuration, 3 stored state, 4 unavailable, 130 Ctrl-C; 70 a bug.
+Rule 3: exit codes: 0 fine, 1 drift found where asked, 2 usage or configuration, 3 stored state, 4 unavailable, 130 Ctrl-C, 143 SIGTERM; 70 a bug.
 """
 
 from __future__ import annotations
 
-import io
-import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Literal
 
 import typer
 
 from streamkl.app import build
-from streamkl.app.event_line import event_line, is_told
+from streamkl.app.build import DEFAULTS
+from streamkl.app.exit_code import EXIT_BUG, EXIT_UNAVAILABLE, EXIT_USAGE, Terminated, exit_code
 from streamkl.app.label import label
-from streamkl.app.progress import Progress
-from streamkl.app.report import report
-from streamkl.detect.event import DriftEvent
-from streamkl.errors import ConfigError, StateError, StreamklError, Unavailable
-from streamkl.service.streams import Streams, Watched
-from streamkl.service.watch import watch
+from streamkl.app.output import forget, open_missing, say
+from streamkl.app.session import session
+from streamkl.errors import StreamklError
+from streamkl.service.observations import Watched
 
-EXIT_DRIFT, EXIT_USAGE, EXIT_STATE, EXIT_UNAVAILABLE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 4, 70, 130
 MESSAGE_LENGTH = 1000
+WINDOW_HELP = "Values in the sliding window. Default: a quarter of the reference, between 100 and 1000."
+MIN_EFFECT_HELP = f"Nats that a change must have to matter. Default: {DEFAULTS['min_effect']}."
+ON_DRIFT_HELP = f"Learn the new normal after a while, or not. Default: {DEFAULTS['on_drift']}."
 
 app = typer.Typer(name="streamkl", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def main() -> None:
     """Run the command line and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    app()
+    open_missing()
+    try:
+        app()
+    except OSError:  # of typer, which could not say how it is used
+        forget()
+        sys.exit(EXIT_USAGE)
 
 
 def _version(is_asked: bool) -> None:
@@ -55,113 +58,57 @@ def streamkl(
     """Streaming drift detector: live divergence per stream, and alarms that keep a false-alarm budget."""
 
 
-@app.command("watch", options_metavar="[OPTIONS] --value COL")
+@app.command("watch", options_metavar="[OPTIONS] --value COL", context_settings={"allow_extra_args": True})
 def watch_command(
+    context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines, gzip of either, or - for standard input.")],
     value: Annotated[list[str], typer.Option("--value", metavar="COL...", help="Column to watch; several may follow, or repeat it.")],
-    more: Annotated[list[str] | None, typer.Argument(metavar="COL", hidden=True)] = None,
     key: Annotated[str | None, typer.Option(metavar="COL", help="One stream per value of this column, KEY/COL.")] = None,
     time: Annotated[str | None, typer.Option(metavar="COL", help="Event time: ISO 8601 (UTC unless it says otherwise) or epoch.")] = None,
-    kind: Annotated[Literal["numeric", "categorical"] | None, typer.Option(help="What the values are.")] = None,
-    format: Annotated[Literal["csv", "jsonl"] | None, typer.Option(help="By name and first byte if not given.")] = None,
-    false_alarms: Annotated[str | None, typer.Option(metavar="TEXT", help='Per stream, e.g. "1 per 1000000 events".')] = None,
-    warmup: Annotated[int | None, typer.Option(metavar="N", help="Observations learnt as the reference.")] = None,
-    window: Annotated[int | None, typer.Option(metavar="N", help="Observations in the sliding window.")] = None,
-    min_effect: Annotated[str | None, typer.Option(metavar="X|none", help="Nats that a change must have to matter.")] = None,
-    stride: Annotated[str | None, typer.Option(metavar="N|auto", help="Thinning of the evidence.")] = None,
-    on_drift: Annotated[Literal["rebaseline", "hold"] | None, typer.Option(help="Learn the new normal after a while, or not.")] = None,
+    kind: Annotated[Literal["numeric", "categorical"] | None, typer.Option(help=f"What the values are. Default: {DEFAULTS['kind']}.")] = None,
+    format: Annotated[Literal["csv", "jsonl"] | None, typer.Option(help="Default: by name and first byte.")] = None,
+    false_alarms: Annotated[str | None, typer.Option(metavar="TEXT", help=f"Per stream. Default: {DEFAULTS['false_alarms']}.")] = None,
+    warmup: Annotated[int | None, typer.Option(metavar="N", help=f"Values learnt as the reference. Default: {DEFAULTS['warmup']}.")] = None,
+    window: Annotated[int | None, typer.Option(metavar="N", help=WINDOW_HELP)] = None,
+    min_effect: Annotated[str | None, typer.Option(metavar="X|none", help=MIN_EFFECT_HELP)] = None,
+    stride: Annotated[str | None, typer.Option(metavar="N", help=f"Bet on every N-th value only. Default: {DEFAULTS['stride']}.")] = None,
+    on_drift: Annotated[Literal["rebaseline", "hold"] | None, typer.Option(help=ON_DRIFT_HELP)] = None,
     is_json: Annotated[bool, typer.Option("--json", help="Every drift event as one JSON object a line.")] = False,
     is_strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row, exit 2.")] = False,
     is_failing: Annotated[bool, typer.Option("--fail-on-drift", help="Exit 1 if there was drift.")] = False,
 ) -> None:
     """Find drift in a file: events to standard output, a summary to standard error.
 
-    Exit codes: 0 fine, 1 drift with --fail-on-drift, 2 usage or configuration, 4 the file cannot be read, 130 Ctrl-C.
+    Exit codes: 0 fine, 1 drift with --fail-on-drift, 2 usage or configuration, 4 the file cannot be read, 130 Ctrl-C, 143 SIGTERM.
     """
-    columns = tuple(dict.fromkeys((*value, *(more or ()))))
+    columns = tuple(dict.fromkeys((*value, *context.args)))
+    typed = {"false_alarms": false_alarms, "warmup": warmup, "window": window, "min_effect": min_effect, "stride": stride, "on_drift": on_drift}
+    watched = Watched(columns, key, time, kind)
 
     def run() -> int:
-        typed = {
-            "false_alarms": None if false_alarms is None else build.false_alarms(false_alarms),
-            "warmup": warmup,
-            "window": window,
-            "stride": None if stride is None else build.stride(stride),
-            "on_drift": on_drift,
-        }
-        settings: dict[str, object] = {name: setting for name, setting in typed.items() if setting is not None}
-        if min_effect is not None:
-            settings["min_effect"] = build.min_effect(min_effect)
-        return _watch(build.Options(file, Watched(columns, key, time, kind), format, settings, is_strict), is_json, is_failing)
+        return session(build.Options(file, watched, format, build.settings(typed), is_strict), is_json, is_failing)
 
     raise typer.Exit(_guarded(run))
 
 
-def _watch(options: build.Options, is_json: bool, is_failing: bool) -> int:
-    source, streams = build.parts(options)
-    fault: StreamklError | None = None
-    is_interrupted = False
-    try:
-        with Progress(label(source.name)) as progress:
-            for events in watch(source, streams, options.is_strict):
-                _tell(events, is_json)
-                progress.show(*source.progress(), streams.rows)
-    except StreamklError as error:
-        fault = error
-    except KeyboardInterrupt:
-        is_interrupted = True
-    if fault is None or (streams.rows and not isinstance(fault, ConfigError)):
-        sys.stderr.write(report(streams, source.name, is_interrupted))
-    if fault is not None:
-        raise fault
-    if is_interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_DRIFT if is_failing and _has_drift(streams) else 0
-
-
-def _tell(events: list[DriftEvent], is_json: bool) -> None:
-    for event in events:
-        if is_json:
-            print(event.to_json())
-        elif is_told(event):
-            print(event_line(event))
-    if events:
-        sys.stdout.flush()
-
-
-def _has_drift(streams: Streams) -> bool:
-    return any(stream.tally.raised for stream in streams)
-
-
 def _guarded(run: Callable[[], int]) -> int:
     """Return the exit code of a command; say in one line what went wrong."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = run()
-        sys.stdout.flush()
-        return code
+        return run()
     except StreamklError as error:
-        print(f"streamkl: {label(str(error), MESSAGE_LENGTH)}", file=sys.stderr)
-        return EXIT_STATE if isinstance(error, StateError) else EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_USAGE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _forget_output()
-        return 0
-    except OSError as error:  # of standard output: those of a source are Unavailable by now
-        _forget_output()
-        print(f"streamkl: cannot write: {error.strerror or error}", file=sys.stderr)
+        say(f"streamkl: {label(str(error), MESSAGE_LENGTH)}")
+        return exit_code(error)
+    except KeyboardInterrupt as error:
+        return exit_code(error)
+    except OSError as error:  # of an output: those of a source are Unavailable by now
+        forget()
+        say(f"streamkl: cannot write: {error.strerror or error}")
         return EXIT_UNAVAILABLE
     except Exception:
-        traceback.print_exc()
-        print("streamkl: this is a bug in streamkl; please report it with the lines above", file=sys.stderr)
+        say(f"{traceback.format_exc()}streamkl: this is a bug in streamkl; please report it with the lines above")
         return EXIT_BUG
 
 
-def _forget_output() -> None:
-    """Let the interpreter's last flush go nowhere: nobody can take it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

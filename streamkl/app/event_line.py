@@ -5,16 +5,19 @@ Rule: where, what, which stream, how far, what changed, how sure - in that order
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from streamkl.app.label import label
-from streamkl.detect.event import BinChange, DriftEvent
+from streamkl.detect.event import BinChange, CriterionReading, DriftEvent
 from streamkl.divergence import Estimate
 
 BINS_SHOWN = 3
 BINS_IN_LINE = 2
+BIN_LENGTH = 30
+INTERVAL: Final = re.compile(r"[(\[][-+.\deinf]+, [-+.\deinf]+[)\]]")
 VERBS: Final = {"drift.raised": "DRIFT", "drift.resolved": "RESOLVED", "reference.rebaselined": "REBASELINED", "reference.learned": "LEARNED"}
 
 
@@ -22,7 +25,8 @@ def event_line(event: DriftEvent) -> str:
     """Return the event in words, without a line feed."""
     head = f"{place(event)}  {VERBS.get(event.kind, event.kind):<11}  {label(event.stream)}"
     if event.kind == "drift.raised":
-        return f"{head}: {alarm(event)}; {changed(event.bins[:BINS_IN_LINE])}"
+        said = (alarm(event), changed(event.changed[:BINS_IN_LINE]))
+        return f"{head}: {'; '.join(filter(None, said))}"
     if event.kind == "drift.resolved":
         return f"{head}: back at the reference, KL {event.divergence['kl'].value:.3g} nats; episode {event.episode} is over"
     if event.kind == "reference.rebaselined":
@@ -66,21 +70,39 @@ def far(estimates: Mapping[str, Estimate]) -> str:
 
 def alarm(event: DriftEvent) -> str:
     """Return what raised an alarm: the window that is farthest beyond its limit, and the evidence against the budget."""
+    reading = _farthest(event)
+    far_enough = reading and f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g}"
     sure = f"evidence {event.evidence:.3g}, budget {event.budget:.3g}" if event.evidence else ""
-    beyond = [reading for reading in event.criterion if reading.kl > reading.limit]
-    if not beyond:
-        return sure
-    reading = max(beyond, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else 0.0)
-    far_enough = f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g}"
-    return f"{far_enough}; {sure}" if sure else far_enough
+    return "; ".join(filter(None, (far_enough, sure)))
 
 
-def changed(bins: Iterable[BinChange]) -> str:
-    """Return what changed most: bins with their share of the reference and of the window."""
-    largest = list(bins)[:BINS_SHOWN]
-    return "changed most: " + ", ".join(
-        f"{label(bin.label)} {share(bin.reference_share)} -> {share(bin.window_share)}" for bin in largest
-    )
+def changed_in(event: DriftEvent) -> int:
+    """Return in how many observations `event.changed` was counted: the window farthest beyond its limit, else the longest one."""
+    reading = _farthest(event) or next(iter(event.criterion), None)
+    return event.window_n if reading is None else reading.window
+
+
+def changed(bins: Iterable[BinChange], window: int | None = None) -> str:
+    """Return what changed most: bins with their shares of the reference and of the last `window` observations; "" if none did.
+
+    >>> changed([BinChange("x", 0.5, 0.25, 0.1), BinChange("y", 0.5, 0.5, 0.0)], 150)
+    'changed most in the last 150: x 50 % -> 25 %'
+    """
+    largest = [bin for bin in bins if share(bin.reference_share) != share(bin.window_share)][:BINS_SHOWN]
+    changes = (f"{_quoted(bin.label)} {share(bin.reference_share)} -> {share(bin.window_share)}" for bin in largest)
+    span = "" if window is None else f" in the last {window:,}"
+    return f"changed most{span}: {', '.join(changes)}" if largest else ""
+
+
+def _farthest(event: DriftEvent) -> CriterionReading | None:
+    beyond = [reading for reading in event.criterion if reading.open]
+    return max(beyond, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else reading.kl, default=None)
+
+
+def _quoted(text: str) -> str:
+    """Return a label that cannot be taken for more than one: an interval stands as it is, text with a comma or an arrow in quotes."""
+    shown = label(text, BIN_LENGTH)
+    return shown if INTERVAL.fullmatch(text) or not any(mark in text for mark in (",", "->", ":", ";")) else f"'{shown}'"
 
 
 def share(part: float) -> str:

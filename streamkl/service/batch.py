@@ -33,7 +33,7 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Return nothing, decide nothing: records as columns.
+    """Records as columns, in the order of the source.
 
     lines: the line at which each record begins, counted from 1. columns: field name -> one raw field per record.
     rejects: records that could not be read, in line order; they are not in the columns.

@@ -1,6 +1,6 @@
 """Faults: bad rows and values by reason, each with its count, its first line and an example.
 
-Rule 1: a fault is counted, never fatal; `--strict` is the caller's decision (see `first_of`).
+Rule 1: a fault is counted, never fatal; `--strict` is the caller's decision.
 Rule 2: memory is bounded: reasons are few (they never contain a value) and an example is at most 40 characters.
 """
 

@@ -20,7 +20,7 @@ class StreamKeys:
     """Groups rows by key; the keys are numbered in order of appearance, and so bounded.
 
     >>> StreamKeys("k", 2).groups(["b", "a", "b", ""], [2, 3, 4, 5])
-    ({'b': array([0, 2]), 'a': array([1])}, [Reject(line=5, reason='k: no key', example='')])
+    ({'b': array([0, 2]), 'a': array([1])}, [Reject(line=5, reason='column k: no key', example='')])
     """
 
     def __init__(self, column: str, keys_max: int) -> None:
@@ -40,7 +40,7 @@ class StreamKeys:
         for key, rows_of_key in zip(map(str, distinct), rows, strict=True):
             reason = self._fault(key)
             if reason:
-                rejects += [Reject(lines[row], f"{self._column}: {reason}", key) for row in rows_of_key.tolist()]
+                rejects += [Reject(lines[row], f"column {self._column}: {reason}", key) for row in rows_of_key.tolist()]
             else:
                 self._known.add(key)
                 groups[key] = rows_of_key

@@ -7,7 +7,7 @@ Rule 3: strict means: nothing after the first bad row is observed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,29 +16,14 @@ from numpy.typing import NDArray
 
 from streamkl.detect.detector import Detector
 from streamkl.detect.event import DriftEvent
-from streamkl.service.batch import Batch, Reject
+from streamkl.service.batch import Batch
 from streamkl.service.faults import Faults
 from streamkl.service.kind_check import KindCheck
+from streamkl.service.observations import Observations, Values, Watched, understood
 from streamkl.service.stream_keys import StreamKeys
 from streamkl.service.tally import Tally
-from streamkl.service.times import milliseconds
-from streamkl.service.values import categories, numbers
 
 STREAMS_MAX = 10_000
-
-
-class Watched(NamedTuple):
-    """What is watched. kind: "numeric", "categorical", or None: numeric, and columns of text are refused."""
-
-    values: tuple[str, ...]
-    key: str | None = None
-    time: str | None = None
-    kind: str | None = None
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Return every field that a decoder must give, each once."""
-        return tuple(dict.fromkeys(name for name in (*self.values, self.key, self.time) if name is not None))
 
 
 class Stream(NamedTuple):
@@ -46,15 +31,6 @@ class Stream(NamedTuple):
 
     detector: Detector
     tally: Tally
-
-
-class _Observations(NamedTuple):
-    """A batch, understood. groups: key -> rows (None: all rows)."""
-
-    lines: NDArray[np.int64]
-    groups: Mapping[str, NDArray[np.intp] | None]
-    values: dict[str, NDArray[np.float64] | list[object]]
-    times_ms: NDArray[np.int64] | None
 
 
 class Streams:
@@ -72,19 +48,25 @@ class Streams:
         self._is_strict = is_strict
         self._by_key: dict[str, list[Stream]] = {}
         self._keys = StreamKeys(watched.key or "", max(1, STREAMS_MAX // len(watched.values)))
-        self._kind_check = KindCheck(watched.values if watched.kind is None else ())
+        self._kind_check = KindCheck(watched.values if watched.kind is None else (), name)
 
     def take(self, batch: Batch) -> list[DriftEvent]:
         """Observe the records of a batch; return the drift events they caused, in line order.
 
         Bad rows and values are counted in `faults`. Raises ConfigError if a column holds text and no kind was given.
         """
-        observations, rejects = self._understood(batch)
+        observations, rejects = understood(batch, self._watched, self._keys)
+        end = len(batch.lines)
+        unread = batch.rejects
         if self._is_strict and rejects:
             rejects = [min(rejects, key=lambda reject: reject.line)]
-            observations = _before(observations, rejects[0].line)
+            observations = observations.before(rejects[0].line)
+            end = len(observations.lines)
+            unread = rejects
+        for column in self._watched.values:
+            self._kind_check.look(column, batch.columns.get(column, ())[:end], batch.lines[:end])
         self.faults.add(rejects)
-        self.rows += len(observations.lines) + len(batch.rejects)
+        self.rows += end + len(unread)
         events = [event for key, rows in observations.groups.items() for event in self._feed(key, rows, observations)]
         events.sort(key=lambda event: event.position or 0)
         return events
@@ -97,42 +79,21 @@ class Streams:
         """Yield the streams that have observations, in order of appearance."""
         return (stream for row in self._by_key.values() for stream in row if stream.tally.observations)
 
-    def _understood(self, batch: Batch) -> tuple[_Observations, list[Reject]]:
-        lines, columns, watched = batch.lines, batch.columns, self._watched
-        rejects = list(batch.rejects)
-        if not lines:
-            return _Observations(np.empty(0, np.int64), {}, {}, None), rejects
-        groups: Mapping[str, NDArray[np.intp] | None] = {"": None}
-        if watched.key is not None:
-            groups, faults = self._keys.groups(columns[watched.key], lines)
-            rejects += faults
-        values: dict[str, NDArray[np.float64] | list[object]] = {}
-        for column in watched.values:
-            self._kind_check.look(column, columns[column], lines)
-            read = categories if watched.kind == "categorical" else numbers
-            values[column], faults = read(column, columns[column], lines)
-            rejects += faults
-        times_ms = None
-        if watched.time is not None:
-            times_ms, faults = milliseconds(watched.time, columns[watched.time], lines)
-            rejects += faults
-        return _Observations(np.asarray(lines, np.int64), groups, values, times_ms), rejects
-
-    def _feed(self, key: str, rows: NDArray[np.intp] | None, observations: _Observations) -> Iterable[DriftEvent]:
-        lines, _, columns, times_ms = observations
+    def _feed(self, key: str, rows: NDArray[np.intp] | None, observations: Observations) -> Iterable[DriftEvent]:
+        lines, times_ms = observations.lines, observations.times_ms
         if rows is not None:
             lines, times_ms = lines[rows], None if times_ms is None else times_ms[rows]
         if not len(lines):
             return
         for stream, column in zip(self._streams(key), self._watched.values, strict=True):
-            values = columns[column]
+            values = observations.values[column]
             if rows is not None:
                 values = values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows.tolist()]
+            if texts := observations.texts[column]:
+                stream.tally.texts += int(np.isin(lines, texts).sum())
             yield from self._observe(stream, values, times_ms, lines)
 
-    def _observe(
-        self, stream: Stream, values: NDArray[np.float64] | list[object], times_ms: NDArray[np.int64] | None, lines: NDArray[np.int64]
-    ) -> Iterable[DriftEvent]:
+    def _observe(self, stream: Stream, values: Values, times_ms: NDArray[np.int64] | None, lines: NDArray[np.int64]) -> Iterable[DriftEvent]:
         tally = stream.tally
         before = tally.observations
         missing = int(np.count_nonzero(np.isnan(values))) if isinstance(values, np.ndarray) else values.count(None)
@@ -152,9 +113,3 @@ class Streams:
             streams = self._by_key[key] = [Stream(self._detector(name), Tally(name)) for name in names]
         return streams
 
-
-def _before(observations: _Observations, line: int) -> _Observations:
-    """Return the observations of the rows before a line."""
-    end = int(np.searchsorted(observations.lines, line))
-    groups = {key: np.arange(end) if rows is None else rows[rows < end] for key, rows in observations.groups.items()}
-    return observations._replace(lines=observations.lines[:end], groups=groups)

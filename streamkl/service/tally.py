@@ -27,16 +27,18 @@ class Episode:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one stream. first_line, last_line: 0 before the first observation."""
+    """Counts of one stream. first_line, last_line: 0 before the first observation. texts: of the missing, those that are no numbers."""
 
     stream: str
     observations: int = 0
     missing: int = 0
+    texts: int = 0
     out_of_order: int = 0
     first_line: int = 0
     last_line: int = 0
     raised: int = 0
     episodes: list[Episode] = field(default_factory=list)
+    learned: DriftEvent | None = None
     _latest_ms: int = NO_TIME
     _open: Episode | None = None
 
@@ -61,6 +63,8 @@ class Tally:
             self._open = Episode(event)
             if len(self.episodes) < EPISODES_KEPT:
                 self.episodes.append(self._open)
+        elif event.kind == "reference.learned":
+            self.learned = event
         elif self._open is not None:
             self._open.ended = event
             self._open = None

@@ -2,7 +2,8 @@
 
 Rule 1: empty, NA, N/A, NaN, nan, null, None and - (any case) mean "missing" in a numeric column and are no fault.
 Rule 2: what cannot be read is a fault and is observed as missing, so that a change of unit ("12" -> "12ms") shows as drift of `missing`.
-Rule 3: a number too large for a float (1e400, 5,000 digits) is an infinity: it falls into the outermost bin.
+Rule 3: a number is written in the digits 0 to 9, a point and an exponent: 1_000 and digits of other scripts are faults, true is 1.
+Rule 4: a number too large for a float (1e400, 5,000 digits) is an infinity: it falls into the outermost bin.
 """
 
 from __future__ import annotations
@@ -36,26 +37,56 @@ def numbers(column: str, fields: Sequence[object], lines: Sequence[int]) -> tupl
 
     fields: text, numbers, booleans (0 and 1), None; anything else is a fault. column: named in the faults.
     >>> numbers("x", ["1.5", "", "12ms", "1e400"], [2, 3, 4, 5])
-    (array([1.5, nan, nan, inf]), [Reject(line=4, reason='x: not a number', example='12ms')])
+    (array([1.5, nan, nan, inf]), [Reject(line=4, reason='column x: not a number', example='12ms')])
     """
     try:
-        return np.fromiter(map(float, fields), np.float64, len(fields)), []  # type: ignore[arg-type]
+        if _are_plain(fields):
+            return np.fromiter(map(float, fields), np.float64, len(fields)), []  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         pass
     values = np.empty(len(fields), np.float64)
     rejects: list[Reject] = []
     for i, field in enumerate(fields):
         try:
-            values[i] = math.nan if is_missing(field) else float(field)  # type: ignore[arg-type]
+            values[i] = math.nan if is_missing(field) else number(field)
         except OverflowError:
             values[i] = math.inf if field > 0 else -math.inf  # type: ignore[operator]
         except TypeError:
             values[i] = math.nan
-            rejects.append(Reject(lines[i], f"{column}: {NOT_A_VALUE}"))
+            rejects.append(Reject(lines[i], f"column {column}: {NOT_A_VALUE}"))
         except ValueError:
             values[i] = math.nan
-            rejects.append(Reject(lines[i], f"{column}: {NOT_A_NUMBER}", str(field)))
+            rejects.append(Reject(lines[i], f"column {column}: {NOT_A_NUMBER}", str(field)))
     return values, rejects
+
+
+def is_number(text: str) -> bool:
+    """Return whether text is a number.
+
+    >>> is_number(" 1e-3"), is_number("1_000")
+    (True, False)
+    """
+    try:
+        number(text)
+    except ValueError:
+        return False
+    return True
+
+
+def number(field: object) -> float:
+    """Return a field as a float. Raises ValueError for text that is no number, TypeError for an object, OverflowError beyond floats."""
+    if isinstance(field, str) and not _are_plain([field.strip()]):
+        raise ValueError(NOT_A_NUMBER)
+    return float(field)  # type: ignore[arg-type]
+
+
+def _are_plain(fields: Sequence[object]) -> bool:
+    """Return whether no text among the fields holds what float() takes and people do not mean."""
+    try:
+        text = "".join(fields)  # type: ignore[arg-type]
+    except TypeError:
+        text = "".join(field for field in fields if isinstance(field, str))
+    return text.isascii() and "_" not in text
 
 
 def categories(column: str, fields: Sequence[object], lines: Sequence[int]) -> tuple[list[object], list[Reject]]:
@@ -63,7 +94,7 @@ def categories(column: str, fields: Sequence[object], lines: Sequence[int]) -> t
 
     Text is taken as it is, apart from the empty text, which is missing: "NA" may well be a country.
     >>> categories("x", ["login", "", 1, [2]], [2, 3, 4, 5])
-    (['login', None, 1, None], [Reject(line=5, reason='x: an object or a list, not a value', example='')])
+    (['login', None, 1, None], [Reject(line=5, reason='column x: an object or a list, not a value', example='')])
     """
     kinds = set(map(type, fields))
     values: list[object] = [None if field == "" or field is ABSENT else field for field in fields]
@@ -73,5 +104,5 @@ def categories(column: str, fields: Sequence[object], lines: Sequence[int]) -> t
     for i, value in enumerate(values):
         if isinstance(value, dict | list):
             values[i] = None
-            rejects.append(Reject(lines[i], f"{column}: {NOT_A_VALUE}"))
+            rejects.append(Reject(lines[i], f"column {column}: {NOT_A_VALUE}"))
     return values, rejects

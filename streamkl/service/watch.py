@@ -11,6 +11,7 @@ from streamkl.detect.event import DriftEvent
 from streamkl.errors import RecordError
 from streamkl.service.ports import Source
 from streamkl.service.streams import Streams
+from streamkl.service.values import NOT_A_NUMBER
 
 
 def watch(source: Source, streams: Streams, is_strict: bool = False) -> Iterator[list[DriftEvent]]:
@@ -24,6 +25,8 @@ def watch(source: Source, streams: Streams, is_strict: bool = False) -> Iterator
         if is_strict:
             for fault in streams.faults:
                 example = f": {fault.example!r}" if fault.example else ""
-                remedy = "without --strict bad rows are counted and left out"
+                remedy = "without --strict it is counted, and the run goes on"
+                if fault.reason.endswith(NOT_A_NUMBER):
+                    remedy = f"if its column holds text: --kind categorical; {remedy}"
                 raise RecordError(f"{source.name}, line {fault.first_line}: {fault.reason}{example}; {remedy}")
     streams.finish()

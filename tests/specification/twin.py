@@ -46,7 +46,7 @@ def direct_js(window: np.ndarray, reference: np.ndarray) -> float:
 
 
 def corrected(measure: str, window: np.ndarray, reference: np.ndarray) -> float:
-    """max(0, plug-in - bias); k counts the bins occupied in the window or in the reference (STATISTICS.md 9b)."""
+    """max(0, plug-in - bias); k counts the bins occupied in the window or in the reference, as the estimates count them."""
     occupied = int(((np.asarray(window) + np.asarray(reference)) > 0).sum())
     plug_in, share = (direct_kl(window, reference), 2) if measure == "kl" else (direct_js(window, reference), 8)
     return max(0.0, plug_in - (occupied - 1) / share * (1 / np.sum(window) + 1 / np.sum(reference)))
