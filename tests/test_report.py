@@ -195,3 +195,16 @@ def test_one_number_among_the_first_values_makes_a_column_numeric():
     check = KindCheck(["x"], "a.csv")
     check.look("x", ["a"] * 99 + ["1"] + ["a"] * 500, range(600))
     check.finish()
+
+
+def test_a_stream_whose_values_follow_each_other_says_so_and_names_a_stride():
+    values, rng = [0.0], np.random.default_rng(8)
+    for shock in rng.standard_normal(1500):
+        values.append(0.9 * values[-1] + shock)
+    outcome = streamkl("watch", "-", "--value", "x", "--on-drift", "hold", stdin=csv_of(values))
+    found = re.search(r"note: its values follow each other \(for about (\d+)\).*; --stride (\d+) fits better", outcome.err)
+    det = Detector(warmup=600)
+    det.update_many(values[:600])
+    assert (int(found[1]), int(found[2])) == (round(det.autocorrelation.tau), det.autocorrelation.lag)
+    assert "follow each other" not in streamkl("watch", "-", "--value", "x", "--on-drift", "hold", "--stride", found[2], stdin=csv_of(values)).err
+    assert "follow each other" not in streamkl("watch", "-", "--value", "x", stdin=csv_of(rng.standard_normal(1500).tolist())).err

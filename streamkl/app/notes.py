@@ -26,6 +26,8 @@ def notes(stream: Stream) -> Iterator[str]:
         return
     if tally.learned is not None and (after := tally.observations - tally.learned.index - 1) < FEW_WATCHED:
         yield f"its reference was complete only in line {tally.learned.position:,}: an alarm was possible in the last {after:,} observations alone"
+    if (found := detector.autocorrelation) and not found.is_weak(detector.stride):
+        yield f"its values follow each other (for about {found.tau:.0f}): expect more alarms than the budget; --stride {found.lag} fits better"
     labels, _, reference = detector.histogram()
     counts = {name: n for name, n in zip(labels, reference.tolist(), strict=True) if n}
     named = [name for name in counts if name not in ("other", "missing")]

@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.event import CriterionReading, DriftEvent
 from streamkl.detect.life import Life
 from streamkl.detect.recent import cleaned
@@ -146,6 +147,16 @@ class Detector:
     def reference(self) -> Reference | None:
         """The current reference; None while learning."""
         return self._life.watching.reference if self._life.watching else None
+
+    @property
+    def autocorrelation(self) -> Autocorrelation | None:
+        """How far the reference's values say something of the next ones; None while learning."""
+        return self._life.watching.autocorrelation if self._life.watching else None
+
+    @property
+    def stride(self) -> int:
+        """Every stride-th observation is bet on."""
+        return self._settings.stride
 
     def histogram(self, against: str = "reference") -> Histogram:
         """Return the window's raw counts beside the reference's, over the stream's own bins; empty while learning."""

@@ -5,7 +5,7 @@ value and plug_in NaN, low 0, high inf.
 Rule 2: without change every measure here but total variation is a quadratic form in p - q: e = 1/n + 1/m times a
 chi-square variable of k - 1 degrees times a factor (KL 1/2, Jeffreys and chi-square 1, JS and squared Hellinger 1/8).
 It gives the bias, factor (k-1) e, and the variance, 2 factor**2 (k-1) e**2, that the delta method's first order misses.
-So the bias of chi-square is (k-1) e, not half of it as STATISTICS.md 9b says: simulated in tests/test_divergence_estimate.py.
+So the bias of chi-square is (k-1) e, twice that of KL: simulated in tests/test_divergence_estimate.py.
 k: bins occupied in window or reference. Root measures (hellinger, js_distance) are corrected squared, then the root is taken.
 Rule 3: the bias of total variation is its expectation without change. A change lessens that bias, so its interval
 reaches up as far as without the correction.
