@@ -40,7 +40,7 @@ class GaugePlan:
     in_reference: Bytes
     share: Floats
     log_share: Integers
-    entropy_step: Integers
+    entropy: Integers
     sum_empty: int
     scale: float
     limit: float
@@ -86,20 +86,19 @@ def _gauge(window: int, measure: str, groups: npt.NDArray[np.intp], counts: Floa
     k = len(counts)
     share = (counts + 0.5) / (counts.sum() + 0.5 * k)
     bits = 62 - ceil(log2(2 * LARGEST_LOG * (window + k)))
-    entropy_of_none, entropy_step = _entropy(window, bits)
+    entropy = _entropy(window, bits)
     log_share = np.rint(np.ldexp(np.log(share), bits)).astype(np.int64)
     return GaugePlan(
         window=window, is_js=measure == "js", group_of=groups.astype(np.uint8), in_reference=(counts > 0).astype(np.uint8),
-        share=share, log_share=log_share, entropy_step=entropy_step,
-        sum_empty=k * entropy_of_none - int(log_share.sum()) // 2, scale=2.0**bits, limit=limit, calm_limit=calm_limit, bias_per_group=bias,
+        share=share, log_share=log_share, entropy=entropy,
+        sum_empty=k * int(entropy[0]) - int(log_share.sum()) // 2, scale=2.0**bits, limit=limit, calm_limit=calm_limit, bias_per_group=bias,
     )
 
 
 @lru_cache(maxsize=64)
-def _entropy(window: int, bits: int) -> tuple[int, Integers]:
-    """Return F(0), and F(c + 1) - F(c) for c = 0 .. window, in units of 2^-bits, F(c) = (c + 1/2) log(c + 1/2); shared by all streams."""
+def _entropy(window: int, bits: int) -> Integers:
+    """Return F(c) = (c + 1/2) log(c + 1/2) for c = 0 .. window + 1, in units of 2^-bits; shared by all streams of one window."""
     halves = np.arange(window + 2) + 0.5
-    entropy = np.rint(np.ldexp(halves * np.log(halves), bits)).astype(np.int64)
-    step = np.diff(entropy)
-    step.setflags(write=False)
-    return int(entropy[0]), step
+    entropy: Integers = np.rint(np.ldexp(halves * np.log(halves), bits)).astype(np.int64)
+    entropy.setflags(write=False)
+    return entropy

@@ -15,7 +15,7 @@
 
 #include "cpu.h"
 
-enum { BLOCK = 512 };                   /* events that are taken together where nothing happens */
+enum { BLOCK = 512, MOST_BINS = 256 };  /* events that are taken together where nothing happens; a bin is one byte */
 #define JS_SCALE 4503599627370496.0     /* 2^52 */
 
 typedef struct {
@@ -23,7 +23,7 @@ typedef struct {
     int groups, occupied;           /* K; groups with an event in the window or the reference, kept only where there is a bias */
     int is_js;
     const uint8_t *group_of;        /* (bins,) the group of each bin */
-    const int64_t *entropy_step;    /* (window + 1,) F(c + 1) - F(c), F(c) = (c + 1/2) log(c + 1/2), times scale */
+    const int64_t *entropy;         /* (window + 2,) F(c) = (c + 1/2) log(c + 1/2), times scale */
     const double *share;            /* (groups,) q_i */
     const int64_t *log_share;       /* (groups,) log q_i, times scale */
     const uint8_t *in_reference;    /* (groups,) the reference has it */
@@ -67,7 +67,7 @@ static void gauge_clear(gauge_t *a)
 INLINE void gauge_add(gauge_t *a, int group)
 {
     const int32_t count = a->counts[group]++;
-    a->sum += a->entropy_step[count] - a->log_share[group];
+    a->sum += a->entropy[count + 1] - a->entropy[count] - a->log_share[group];
     if (a->bias_per_group != 0.0)
         a->occupied += count == 0 && !a->in_reference[group];
 }
@@ -75,7 +75,7 @@ INLINE void gauge_add(gauge_t *a, int group)
 INLINE void gauge_drop(gauge_t *a, int group)
 {
     const int32_t count = --a->counts[group];
-    a->sum -= a->entropy_step[count] - a->log_share[group];
+    a->sum -= a->entropy[count + 1] - a->entropy[count] - a->log_share[group];
     if (a->bias_per_group != 0.0)
         a->occupied -= count == 0 && !a->in_reference[group];
 }
@@ -118,32 +118,33 @@ INLINE void gauge_leavers(const gauge_t *a, const uint8_t *ring, int capacity, i
     memcpy(leavers + in_ring, bins, count - in_ring);
 }
 
-/* KL of a full window: the same as gauge_push for each, without a branch. */
-INLINE void gauge_slide(gauge_t *a, const uint8_t *bins, const uint8_t *leavers, int count)
+/* KL of a full window: as the sum is a function of the counts, one step per group does for all events of a block.
+ * come: (bins,) how many of each bin come in. */
+INLINE void gauge_slide(gauge_t *a, const int32_t *come, int bins, const uint8_t *leavers, int count)
 {
-    const uint8_t *const group_of = a->group_of;
-    const int64_t *const step = a->entropy_step, *const log_share = a->log_share;
-    int32_t *const counts = a->counts;
-    int64_t sum = a->sum;
-    for (int i = 0; i < count; i++) {
-        const int comes = group_of[bins[i]], goes = group_of[leavers[i]];
-        sum += step[counts[comes]++] - log_share[comes];
-        sum -= step[--counts[goes]] - log_share[goes];
+    int32_t change[MOST_BINS] = {0}, leave[MOST_BINS] = {0};
+    for (int i = 0; i < count; i++)
+        leave[leavers[i]]++;
+    for (int b = 0; b < bins; b++)
+        change[a->group_of[b]] += come[b] - leave[b];
+    for (int g = 0; g < a->groups; g++) {
+        const int32_t before = a->counts[g], after = before + change[g];
+        a->sum += a->entropy[after] - a->entropy[before] - change[g] * a->log_share[g];
+        a->counts[g] = after;
     }
-    a->sum = sum;
 }
 
 /* Events come in, at most BLOCK of them; `ring` holds the ones before them, of which the last stands before `head`. */
-INLINE void gauge_push_many(gauge_t *a, const uint8_t *ring, int capacity, int head, const uint8_t *bins, int count)
+INLINE void gauge_push_many(gauge_t *a, const uint8_t *ring, int capacity, int head, const uint8_t *arrivals, int count, const int32_t *come, int bins)
 {
     uint8_t leavers[BLOCK];
-    gauge_leavers(a, ring, capacity, head, bins, count, leavers);
+    gauge_leavers(a, ring, capacity, head, arrivals, count, leavers);
     if (a->filled == a->window && !a->is_js && a->bias_per_group == 0.0) {
-        gauge_slide(a, bins, leavers, count);
+        gauge_slide(a, come, bins, leavers, count);
         return;
     }
     for (int i = 0; i < count; i++)
-        gauge_push(a, a->group_of[bins[i]], a->group_of[leavers[i]]);
+        gauge_push(a, a->group_of[arrivals[i]], a->group_of[leavers[i]]);
 }
 
 /* Plug-in divergence in nats, of a window that may still be filling. */

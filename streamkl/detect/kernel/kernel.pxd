@@ -16,7 +16,7 @@ cdef extern from "gauge.h":
     ctypedef struct gauge_t:
         int window, filled, groups, occupied, is_js
         const uint8_t *group_of
-        const int64_t *entropy_step
+        const int64_t *entropy
         const double *share
         const int64_t *log_share
         const uint8_t *in_reference

@@ -7,7 +7,7 @@
 #include "gauge.h"
 
 enum { QUIET = 0, RAISED = 1, RESOLVED = 2 };           /* what one event caused; streamkl/detect/verdict.py */
-enum { GAUGES = 3 };
+enum { GAUGES = 3, FEW = 64 };                         /* below so many events a block is not worth its preparation */
 
 typedef struct {
     uint8_t *ring;                  /* (capacity,) the last bins; one ring serves all windows */
@@ -47,8 +47,16 @@ INLINE void tracker_push(tracker_t *a, int b)
 
 INLINE void tracker_push_many(tracker_t *a, const uint8_t *bins, int count)
 {
+    if (count < FEW) {
+        for (int i = 0; i < count; i++)
+            tracker_push(a, bins[i]);
+        return;
+    }
+    int32_t come[MOST_BINS] = {0};
+    for (int i = 0; i < count; i++)
+        come[bins[i]]++;
     for (int i = 0; i < a->gauge_count; i++)
-        gauge_push_many(&a->gauges[i], a->ring, a->capacity, a->head, bins, count);
+        gauge_push_many(&a->gauges[i], a->ring, a->capacity, a->head, bins, count, come, a->evidence.bins);
     for (int i = 0; i < count; i++)
         tracker_push_ring(a, bins[i]);
 }

@@ -244,7 +244,7 @@ cdef class Tracker:
         gauge.window, gauge.is_js = plan.window, plan.is_js
         gauge.group_of, gauge.in_reference = self._bytes(plan.group_of), self._bytes(plan.in_reference)
         gauge.share = self._doubles(plan.share)
-        gauge.entropy_step, gauge.log_share = self._integers(plan.entropy_step), self._integers(plan.log_share)
+        gauge.entropy, gauge.log_share = self._integers(plan.entropy), self._integers(plan.log_share)
         gauge.sum_empty, gauge.scale = plan.sum_empty, plan.scale
         gauge.limit, gauge.calm_limit, gauge.bias_per_group = plan.limit, plan.calm_limit, plan.bias_per_group
         gauge_clear(gauge)
