@@ -78,6 +78,16 @@ def test_what_is_no_time_is_refused_before_the_value_is_taken(at):
     assert det.n == 0
 
 
+@pytest.mark.parametrize("at", [True, 2**63, -(2**63), 2**70, np.bool_(True)])
+def test_a_time_beyond_64_bits_is_refused_one_by_one_and_in_a_batch(at):
+    det = Detector(NORMAL)
+    with pytest.raises(ValueError, match="at"):
+        det.update(1.0, at=at)
+    with pytest.raises(ValueError, match="at"):
+        det.update_many([1.0], at=np.array([2**63 + 5], np.uint64))
+    assert det.n == 0
+
+
 # ---------------------------------------------------------------- texts that are stored
 
 

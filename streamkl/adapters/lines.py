@@ -12,7 +12,7 @@ from streamkl.service.batch import Reject
 
 RECORD_BYTES = 1 << 24
 TOO_LONG = f"record longer than {RECORD_BYTES >> 20} MiB"
-INVALID_UTF8 = "invalid UTF-8"
+INVALID_UTF8 = "invalid UTF-8 (or half a surrogate pair)"
 
 
 class Whole(NamedTuple):

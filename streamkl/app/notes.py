@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from streamkl.app.event_line import share
 from streamkl.app.label import label
+from streamkl.detect.detector import Detector
+from streamkl.detect.watching import LONGEST_LAG
 from streamkl.service.streams import Stream
 from streamkl.service.tally import Tally
 
@@ -26,8 +28,7 @@ def notes(stream: Stream) -> Iterator[str]:
         return
     if tally.learned is not None and (after := tally.observations - tally.learned.index - 1) < FEW_WATCHED:
         yield f"its reference was complete only in line {tally.learned.position:,}: an alarm was possible in the last {after:,} observations alone"
-    if (found := detector.autocorrelation) and not found.is_weak(detector.stride):
-        yield f"its values follow each other (for about {found.tau:.0f}): expect more alarms than the budget; --stride {found.lag} fits better"
+    yield from _correlation(detector)
     labels, _, reference = detector.histogram()
     counts = {name: n for name, n in zip(labels, reference.tolist(), strict=True) if n}
     named = [name for name in counts if name not in ("other", "missing")]
@@ -36,6 +37,16 @@ def notes(stream: Stream) -> Iterator[str]:
         yield f"{share(other)} of its reference is `other`: its values hardly repeat, so changes among them cannot alarm; watch something coarser"
     elif len(named) == 1 and not other:
         yield f"its reference has one distinct value ({label(named[0])}): only another value, or a missing one, can be drift"
+
+
+def _correlation(detector: Detector) -> Iterator[str]:
+    found, reference = detector.autocorrelation, detector.reference
+    if found is None or reference is None or found.is_weak(detector.stride):
+        return
+    if found.lag >= int(reference.m) // LONGEST_LAG:
+        yield f"its values follow each other throughout the reference's {reference.m:,.0f}: no budget holds; a longer --warmup may tell which --stride fits"
+    else:
+        yield f"its values follow each other (for about {found.tau:.0f}): expect more alarms than the budget; --stride {found.lag} fits better"
 
 
 def _learning(tally: Tally) -> str:

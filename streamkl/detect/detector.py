@@ -26,7 +26,7 @@ from streamkl.sketch import blob
 from streamkl.sketch.histogram import Histogram
 from streamkl.sketch.reference import Reference
 
-NO_TIME = np.iinfo(np.int64).min        # in update_many's `at`: this observation has no time
+NO_TIME = int(np.iinfo(np.int64).min)   # in update_many's `at`: this observation has no time
 
 
 @final
@@ -77,8 +77,8 @@ class Detector:
 
         x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
         """
-        if at is not None and type(at) is not int:
-            at = operator.index(at)
+        if at is not None:
+            at = _checked_time(at)
         verdict = self._life.step(x)
         return self._life.turn(verdict, at) if verdict else None
 
@@ -262,10 +262,16 @@ def _check_against(against: str) -> None:
         raise ConfigError(f"against={against!r} is unknown; use 'reference'")
 
 
+def _checked_time(at: object) -> int:
+    if isinstance(at, (bool, np.bool_)) or not NO_TIME < (time := operator.index(at)) <= -NO_TIME - 1:       # type: ignore[arg-type]
+        raise ValueError(f"at={at!r} must be a whole number of milliseconds since the epoch, within 64 bits; correct it")
+    return time
+
+
 def _checked_times(at: Sequence[int] | npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64] | None:
     if at is None:
         return None
     times = np.asarray(at) if count else np.zeros(0, np.int64)
-    if times.shape != (count,) or (count and times.dtype.kind not in "iu"):
+    if times.shape != (count,) or (count and times.dtype.kind not in "iu") or (times > np.iinfo(np.int64).max).any():
         raise ValueError(f"at must hold {count} whole numbers of milliseconds, one for each observation, got {times.dtype} of shape {times.shape}")
     return times.astype(np.int64)

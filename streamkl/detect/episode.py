@@ -92,7 +92,9 @@ class Episode:
         return self.since >= self.needed and self.values.present >= LEAST_REFERENCE
 
     def _until_next_decision(self) -> int:
-        return max(1, (self.needed if self.is_due else self._hold_for) - self.since)
+        if self.is_due:
+            return max(1, self.needed - self.since, LEAST_REFERENCE - self.values.present)
+        return self._hold_for - self.since
 
     def to_state(self) -> EpisodeState:
         """Return plain values from which `from_state` goes on."""

@@ -42,7 +42,7 @@ class DriftEvent:
     index: 0-based observation of the stream that caused it. position: its index in the batch, or its line in the file.
     at: event time, ms since the epoch (UTC), or None. episode: number of the stream's newest episode, 0 before the first.
     evidence, budget: evidence >= budget at every alarm of evidence. guarantee: of the budget: "exact", "approximate" or "void".
-    divergence: measure -> Estimate of the reporting window. criterion: per window.
+    divergence: measure -> Estimate of the reporting window (a plain dict, so that events can be pickled: leave it as it is). criterion: per window.
     bins: largest contributions to KL of the reporting window, first. changed: of a raised event, the same for the window of the
     criterion that is farthest beyond its limit, over the criterion's merged bins: what raised it.
     window_n, reference_n: observations compared. source: where it came from (file and line; topic, partition, offsets), or None.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +134,8 @@ def _polynomials(masses: Floats, count: int) -> Floats:
 
 def _normal_scores(masses: Floats) -> Floats:
     """Return E[Z | bin] of a standard normal cut into bins of these masses, shape (bins,)."""
+    from statistics import NormalDist  # only where the table is made: importing streamkl stays quick
+
     normal = NormalDist()
     inner = np.cumsum(masses)[:-1]
     density = np.r_[0.0, [normal.pdf(normal.inv_cdf(p)) for p in inner], 0.0]

@@ -36,7 +36,8 @@ class Learning:
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
         """Take clean values from `start` until there are enough; return (index after the last one taken, verdict)."""
         while start < len(values):
-            stop = min(len(values), start + max(1, self.warmup - self.seen))
+            missed = max(1, self.warmup - self.seen, LEAST_REFERENCE - self.values.present)     # at least so many are needed yet
+            stop = min(len(values), start + missed)
             self.values.extend(values[start:stop])
             self.seen += stop - start
             start = stop

@@ -25,7 +25,7 @@ WINDOW_BOUNDS = (100, 1_000)
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of API: budget is A in events; window, hold_for and min_effect may be None as documented at Detector."""
+    """The settings of `Detector`, checked. budget: A, in events."""
 
     kind: str
     budget: float

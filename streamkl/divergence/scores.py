@@ -33,9 +33,9 @@ def cross_entropy(p: npt.ArrayLike, q: npt.ArrayLike, base: float | None = None,
     >>> round(cross_entropy([9, 1], [5, 5], base=2), 4)
     1.0
     """
-    s = shares(p, q, smoothing)
+    s, unit = shares(p, q, smoothing), unit_of_log(base)
     is_outside = np.isneginf(s.log_q) & ~np.isneginf(s.log_p)
-    return math.inf if is_outside.any() else _expected_surprise(s.p, s.log_q) / unit_of_log(base)
+    return math.inf if is_outside.any() else _expected_surprise(s.p, s.log_q) / unit
 
 
 def brier_score(forecast: npt.ArrayLike, outcome: npt.ArrayLike) -> float:

@@ -10,8 +10,6 @@ import struct
 import zlib
 from typing import TypeVar
 
-import msgspec
-
 from streamkl.errors import StateError
 
 T = TypeVar("T")
@@ -22,6 +20,8 @@ HEADER = struct.Struct("<8s9sHI")       # magic, kind, version, crc
 
 def seal(kind: str, version: int, state: object) -> bytes:
     """Return `state` (plain values, or a dataclass of them) as one self-describing blob."""
+    import msgspec  # only where state is stored: importing streamkl stays quick
+
     payload = msgspec.msgpack.encode(state)
     name = kind.encode("ascii")
     return HEADER.pack(MAGIC, name, version, _crc(name, version, payload)) + payload
@@ -33,6 +33,8 @@ def unseal(kind: str, version: int, blob: bytes, shape: type[T]) -> T:
     >>> unseal("example", 1, seal("example", 1, [1, 2]), list[int])
     [1, 2]
     """
+    import msgspec
+
     if not isinstance(blob, (bytes, bytearray, memoryview)):
         raise StateError(f"stored state must be bytes, got {type(blob).__name__}; pass what to_bytes() returned")
     raw = bytes(blob)

@@ -52,7 +52,10 @@ class EvidenceState:
 
 @dataclass(frozen=True)
 class TrackerState:
-    """The window (bins, oldest first), where the stream is in its life, and its bets."""
+    """The window (bins, oldest first), where the stream is in its life, and its bets.
+
+    That an episode can no longer resolve is not here: it follows from `EpisodeState.is_due`.
+    """
 
     window: bytes
     is_drifting: bool
