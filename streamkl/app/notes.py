@@ -44,7 +44,7 @@ def _correlation(detector: Detector) -> Iterator[str]:
     if found is None or reference is None or found.is_weak(detector.stride):
         return
     if found.lag >= int(reference.m) // LONGEST_LAG:
-        yield f"its values follow each other throughout the reference's {reference.m:,.0f}: no budget holds; a longer --warmup may tell which --stride fits"
+        yield f"its values follow each other throughout the reference's {reference.m:,.0f}: no budget holds; a longer --warmup may name a --stride"
     else:
         yield f"its values follow each other (for about {found.tau:.0f}): expect more alarms than the budget; --stride {found.lag} fits better"
 
