@@ -52,6 +52,8 @@ class Detector:
     'drifting'
     """
 
+    __slots__ = ("__weakref__", "_call_end", "_call_size", "_given", "_life", "_settings")
+
     def __init__(
         self, reference: Reference | Sequence[object] | npt.NDArray[np.generic] | None = None, *, kind: str = "numeric",
         false_alarms: str | float = "1 per 1000000 events", warmup: int = 600, window: int | None = None, extend: int = 1,
@@ -79,7 +81,8 @@ class Detector:
         """
         if at is not None:
             at = _checked_time(at)
-        verdict = self._life.step(x)
+        step = self._life.step              # an attribute, not a method: calling it in one expression looks it up more slowly
+        verdict = step(x)
         return self._life.turn(verdict, at) if verdict else None
 
     def update_many(

@@ -32,6 +32,7 @@ class Life:
     there are now: learning alone, watching alone, or watching with an episode. last_raised: index of the last alarm, -1 before.
     """
 
+    __slots__ = ("_before", "_settings", "episode", "episode_number", "last_raised", "learning", "phase", "step", "watching")
     phase: Learning | Watching | Episode
     step: Callable[[object], int]
 
