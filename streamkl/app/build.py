@@ -22,6 +22,7 @@ from streamkl.errors import ConfigError
 from streamkl.service.observations import Watched
 from streamkl.service.ports import Decoder
 from streamkl.service.streams import Streams
+from streamkl.service.values import is_number
 
 DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Detector).parameters.items()}
 
@@ -85,7 +86,7 @@ def _read(name: str, text: str) -> object:
         return _number(name, text, int, "a whole number of observations")
     if name == "min_effect":
         return _number(name, text, float, "a number of nats, nor none")
-    return float(text) if name == "false_alarms" and _is_number(text) else text
+    return float(text) if name == "false_alarms" and is_number(text) else text
 
 
 def _number(name: str, text: str, read: Callable[[str], float], what: str) -> float:
@@ -93,14 +94,6 @@ def _number(name: str, text: str, read: Callable[[str], float], what: str) -> fl
         return read(text)
     except ValueError:
         raise ConfigError(f"{_flag(name)} {text!r} is not {what}") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _flag(setting: str) -> str:

@@ -17,11 +17,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from streamkl.sketch.bins import LEAST_REFERENCE
+
 Category = str | tuple[str, int | float | bool]         # a text, or a number or boolean with its JSON type
 
 TOP = 30
 LEAST_COUNT = 10
-LEAST_REFERENCE = 100
 LONGEST_TEXT = 200
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from streamkl.errors import StateError
 from streamkl.sketch import blob
-from streamkl.sketch.bins import MOST_CELLS, Floats, NumericBins, as_floats
+from streamkl.sketch.bins import LEAST_REFERENCE, MOST_CELLS, Floats, NumericBins, as_floats
 from streamkl.sketch.categories import CategoricalBins, Category, are_categories, as_categories, as_category
 
 VERSION = 1
@@ -88,8 +88,8 @@ class Reference:
             raise ValueError("counts and missing must be numbers that are not negative, in one dimension; correct them")
         if sizes.sum() + missing > LARGEST:
             raise ValueError(f"a reference holds at most {LARGEST:g} observations; these counts sum to {sizes.sum() + missing:g}: scale them down")
-        if sizes.sum() < 100:
-            raise ValueError(f"a reference needs at least 100 values that are not missing; these counts sum to {sizes.sum():g}: give more of them")
+        if sizes.sum() < LEAST_REFERENCE:
+            raise ValueError(f"a reference needs at least {LEAST_REFERENCE} values that are not missing; they sum to {sizes.sum():g}: give more of them")
         if len(sizes) == len(heads) + 1:
             return cls("numeric", NumericBins(_checked_edges(heads), sizes, float(missing)))
         if len(sizes) == len(heads):
@@ -177,7 +177,7 @@ def _are_unordered(values: Floats) -> bool:
 
 def _check_counts(counts: Floats, missing: float) -> None:
     sizes = np.r_[counts, missing]
-    if not np.isfinite(sizes).all() or (sizes < 0).any() or not 100 <= counts.sum() <= LARGEST or missing > LARGEST:
+    if not np.isfinite(sizes).all() or (sizes < 0).any() or not LEAST_REFERENCE <= counts.sum() <= LARGEST or missing > LARGEST:
         raise ValueError("its counts are not numbers of at least 0, or fewer than 100, or too many")
 
 
