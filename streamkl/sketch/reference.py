@@ -89,7 +89,7 @@ class Reference:
         if sizes.sum() + missing > LARGEST:
             raise ValueError(f"a reference holds at most {LARGEST:g} observations; these counts sum to {sizes.sum() + missing:g}: scale them down")
         if sizes.sum() < LEAST_REFERENCE:
-            raise ValueError(f"a reference needs at least {LEAST_REFERENCE} values that are not missing; they sum to {sizes.sum():g}: give more of them")
+            raise ValueError(f"a reference needs at least {LEAST_REFERENCE} values that are not missing, not {sizes.sum():g}: give more of them")
         if len(sizes) == len(heads) + 1:
             return cls("numeric", NumericBins(_checked_edges(heads), sizes, float(missing)))
         if len(sizes) == len(heads):
