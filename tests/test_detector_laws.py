@@ -212,7 +212,8 @@ def test_an_episode_raises_once_and_ends_at_most_once_before_the_next(name, seed
     if not is_given and events:
         assert events[0].kind == "reference.learned"
     life = [e for e in events if e.kind != "reference.learned"]
-    assert len(events) - len(life) <= (0 if is_given else 1)
+    assert [e.reason[:7] for e in events if e.kind == "reference.learned"][1:] == ["matured"] * max(0, len(events) - len(life) - 1)
+    assert not (is_given and len(events) > len(life) and "reference.rebaselined" not in {e.kind for e in life})
     assert [e.kind == "drift.raised" for e in life] == [i % 2 == 0 for i in range(len(life))]
     assert [e.episode for e in life] == [1 + i // 2 for i in range(len(life))]
     assert all(a.index < b.index for a, b in pairwise(events))

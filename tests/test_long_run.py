@@ -93,7 +93,7 @@ def test_while_the_window_fills_the_divergence_is_exact_at_every_observation(mea
         assert list(gauge["counts"]) == counts.tolist()
         assert gauge["value"] == pytest.approx(DIRECT[measure](counts, learnt), abs=1e-12)
         assert det.divergence(measure).plug_in == pytest.approx(DIRECT[measure](counts, learnt), abs=1e-12)
-        assert det.divergence(measure).value == pytest.approx(corrected(measure, counts, learnt), abs=1e-12)
+        assert det.divergence(measure).value == pytest.approx(corrected(measure, counts, learnt, det.autocorrelation.mean_tau), abs=1e-12)
 
 
 @pytest.mark.parametrize("measure", ["kl", "js"])
@@ -103,15 +103,15 @@ def test_a_threshold_is_crossed_at_the_very_observation_where_direct_computation
     window, raise_at, resolve_at = 400, *((0.08, 0.03) if measure == "kl" else (0.02, 0.008))
     bins = NumericBins(reference)
     indices, learnt = bins.index(values), np.bincount(bins.index(reference), minlength=bins.k)
+    det = Detector(reference, kind=kind, window=window, alarm="threshold", measure=measure, raise_at=raise_at, resolve_at=resolve_at, on_drift="hold")
     counts, expected, is_raised = np.bincount(indices[: window - 1], minlength=bins.k), [], False
     for t in range(window - 1, len(indices)):
         counts[indices[t]] += 1
-        value = corrected(measure, counts, learnt)
+        value = corrected(measure, counts, learnt, det.autocorrelation.mean_tau)
         if is_raised != (value > resolve_at if is_raised else value >= raise_at):
             is_raised = not is_raised
             expected.append((t, "drift.raised" if is_raised else "drift.resolved"))
         counts[indices[t - window + 1]] -= 1
-    det = Detector(reference, kind=kind, window=window, alarm="threshold", measure=measure, raise_at=raise_at, resolve_at=resolve_at, on_drift="hold")
     assert [(e.index, e.kind) for e in det.update_many(values)] == expected
     assert len(expected) > 6
 

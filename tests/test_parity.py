@@ -105,7 +105,7 @@ def test_extreme_values_are_bet_on_as_the_specification_bets(values):
     stream = [values[i % len(values)] if i % 50 == 0 else x for i, x in enumerate(rng.standard_normal(2000).tolist())]
     numbers = np.array([np.nan if v is None else np.sign(v) * np.inf if isinstance(v, int) else v for v in stream])
     expected, alarm = expected_run("numeric", reference, numbers, 1e9, 1)
-    det = Detector(reference=reference, false_alarms=1e9, min_effect=None, on_drift="hold")
+    det = Detector(reference=reference, false_alarms=1e9, min_effect=None, stride=1, on_drift="hold")
     assert alarm is None
     for x, evidence in zip(stream, expected, strict=True):
         det.update(x)

@@ -1,5 +1,6 @@
 """README's claims hold: its blocks are there, its Python runs, its example shows what it says."""
 
+import json
 import re
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_the_example_prints_the_lines_that_are_shown(example):
 def test_labelled_changes_are_raised_when_the_text_says_and_the_two_calm_servers_stay_silent(example):
     drifts = re.findall(r"at (\S+ \S+)Z  DRIFT +(\S+?)/cpu", example.out)
     assert len(drifts) == 6
-    assert ("2014-04-13 07:12:00", "rds_cpu_utilization_e47b3b") in drifts      # labelled 06:52
-    assert ("2014-04-18 23:47:00", "rds_cpu_utilization_e47b3b") in drifts      # labelled 23:27
+    assert ("2014-04-13 08:47:00", "rds_cpu_utilization_e47b3b") in drifts      # labelled 06:52
+    assert ("2014-04-19 00:07:00", "rds_cpu_utilization_e47b3b") in drifts      # labelled 23:27
     assert {server for _, server in drifts} == {"rds_cpu_utilization_e47b3b", "ec2_cpu_utilization_5f5533"}
+    (block,) = re.findall(r"^```\n(reference: .*?)^```", README, re.S | re.M)
+    assert all(line in example.err for line in block.splitlines())
+
+
+def test_the_first_alarm_of_the_database_server_comes_between_its_rows_946_and_1060():
+    path = ROOT / "examples/data/cloudwatch_cpu.csv.gz"
+    outcome = streamkl("watch", str(path), "--key", "server", "--value", "cpu", "--json")
+    events = [json.loads(line) for line in outcome.out.splitlines()]
+    raised = {server: [e["index"] for e in events if e["kind"] == "drift.raised" and server in e["stream"]] for server in ("e47b3b", "c6585a")}
+    assert 946 <= raised["e47b3b"][0] <= 1060
+    assert raised["c6585a"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 
@@ -55,7 +56,7 @@ def test_the_line_of_an_alarm_says_where_what_how_far_and_how_sure():
     line = outcome.out.splitlines()[0]
     at = datetime.fromtimestamp(1_767_225_600 + expected.index, UTC)
     assert line.startswith(f"line {expected.index + 2} at {at:%Y-%m-%d %H:%M:%S}Z  DRIFT        x: KL ")
-    assert any(f"KL {w.kl:.3g} nats over the last {w.window}, limit {w.limit:.3g}; " in line for w in expected.criterion if w.open)
+    assert any(f"KL {w.kl:.3g} nats over the last {w.window}, limit {w.limit:.3g} ({w.source}); " in line for w in expected.criterion if w.open)
     assert f"evidence {expected.evidence:.3g}, budget 1e+03" in line
     opened = {w.window for w in expected.criterion if w.open}
     assert f": {expected.changed[0].label} " in line
@@ -197,14 +198,27 @@ def test_one_number_among_the_first_values_makes_a_column_numeric():
     check.finish()
 
 
-def test_a_stream_whose_values_follow_each_other_says_so_and_names_a_stride():
+def test_the_diagnosis_of_a_stream_stands_once_in_the_summary_and_tells_of_the_stride_that_was_found():
     values, rng = [0.0], np.random.default_rng(8)
-    for shock in rng.standard_normal(1500):
+    for shock in rng.standard_normal(2500):
         values.append(0.9 * values[-1] + shock)
-    outcome = streamkl("watch", "-", "--value", "x", "--on-drift", "hold", stdin=csv_of(values))
-    found = re.search(r"note: its values follow each other \(for about (\d+)\).*; --stride (\d+) fits better", outcome.err)
-    det = Detector(warmup=600)
-    det.update_many(values[:600])
-    assert (int(found[1]), int(found[2])) == (round(det.autocorrelation.tau), det.autocorrelation.lag)
-    assert "follow each other" not in streamkl("watch", "-", "--value", "x", "--on-drift", "hold", "--stride", found[2], stdin=csv_of(values)).err
-    assert "follow each other" not in streamkl("watch", "-", "--value", "x", stdin=csv_of(rng.standard_normal(1500).tolist())).err
+    arguments = ("watch", "-", "--value", "x", "--on-drift", "hold", "--warmup", "1200", "--mature-until", "0")
+    outcome = streamkl(*arguments, stdin=csv_of(values))
+    det = Detector(warmup=1200, on_drift="hold", mature_until=0)
+    det.update_many(values)
+    assert det.stride > 10
+    told = [line.strip().removeprefix("note: ") for line in outcome.err.splitlines()]
+    for sentence in det.diagnosis():
+        assert told.count(sentence) == 1
+    assert f"1 in {det.stride} feeds the alarm" in outcome.err
+    assert "expect more alarms than the budget; 1" not in outcome.err
+    capped = streamkl(*arguments, "--stride", "1", stdin=csv_of(values)).err
+    fitting = max(det.autocorrelation.lag, math.ceil(det.autocorrelation.tau / 2))
+    assert f"at stride 1 expect more alarms than the budget; {fitting} fits" in capped
+
+
+def test_a_stream_that_waits_for_more_autocorrelation_times_says_how_long_and_extend_1_does_not_wait():
+    values = np.repeat(np.random.default_rng(9).standard_normal(50), 20).tolist()
+    outcome = streamkl("watch", "-", "--value", "x", stdin=csv_of(values))
+    assert "the warm-up was extended from 600 to 1,200 observations, at most 2,400" in outcome.err
+    assert "x: watching" in streamkl("watch", "-", "--value", "x", "--extend", "1", stdin=csv_of(values)).err

@@ -49,7 +49,7 @@ def test_fail_on_drift_exits_1_only_where_there_was_drift():
         (("--value", "x", "--warmup", 5), "--warmup 5 "),
         (("--value", "x", "--min-effect", "much"), "--min-effect 'much'"),
         (("--value", "x", "--stride", "few"), "--stride 'few'"),
-        (("--value", "x", "--stride", "auto"), "--stride 'auto' is not built yet"),
+        (("--value", "x", "--extend", "0"), "--extend 0 must be a whole number of at least 1"),
         (("--value", "x", "--false-alarms", "never"), "--false-alarms 'never'"),
         (("--value", "x", "--window", "0"), "--window 0 "),
         (("--value", "x", "--kind", "words"), "kind"),

@@ -28,6 +28,8 @@ from streamkl.service.observations import Watched
 MESSAGE_LENGTH = 1000
 WINDOW_HELP = "Values in the sliding window. Default: a quarter of the reference, between 100 and 1000."
 MIN_EFFECT_HELP = f"Nats that a change must have to matter. Default: {DEFAULTS['min_effect']}."
+EXTEND_HELP = f"Warm-ups at most, where values follow each other; 1: never more than one. Default: {DEFAULTS['extend']}."
+MATURE_HELP = f"The reference goes on growing to so many values, while nothing drifts; 0: never. Default: {DEFAULTS['mature_until']}."
 ON_DRIFT_HELP = f"Learn the new normal after a while, or not. Default: {DEFAULTS['on_drift']}."
 
 app = typer.Typer(name="streamkl", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -71,7 +73,9 @@ def watch_command(
     warmup: Annotated[int | None, typer.Option(metavar="N", help=f"Values learnt as the reference. Default: {DEFAULTS['warmup']}.")] = None,
     window: Annotated[int | None, typer.Option(metavar="N", help=WINDOW_HELP)] = None,
     min_effect: Annotated[str | None, typer.Option(metavar="X|none", help=MIN_EFFECT_HELP)] = None,
-    stride: Annotated[str | None, typer.Option(metavar="N", help=f"Bet on every N-th value only. Default: {DEFAULTS['stride']}.")] = None,
+    extend: Annotated[int | None, typer.Option(metavar="N", help=EXTEND_HELP)] = None,
+    mature_until: Annotated[int | None, typer.Option(metavar="N", help=MATURE_HELP)] = None,
+    stride: Annotated[str | None, typer.Option(metavar="N|auto", help=f"Bet on every N-th value only. Default: {DEFAULTS['stride']}.")] = None,
     on_drift: Annotated[Literal["rebaseline", "hold"] | None, typer.Option(help=ON_DRIFT_HELP)] = None,
     is_json: Annotated[bool, typer.Option("--json", help="Every drift event as one JSON object a line.")] = False,
     is_strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row, exit 2.")] = False,
@@ -82,7 +86,10 @@ def watch_command(
     Exit codes: 0 fine, 1 drift with --fail-on-drift, 2 usage or configuration, 4 the file cannot be read, 130 Ctrl-C, 143 SIGTERM.
     """
     columns = tuple(dict.fromkeys((*value, *context.args)))
-    typed = {"false_alarms": false_alarms, "warmup": warmup, "window": window, "min_effect": min_effect, "stride": stride, "on_drift": on_drift}
+    typed = {
+        "false_alarms": false_alarms, "warmup": warmup, "extend": extend, "mature_until": mature_until, "window": window,
+        "min_effect": min_effect, "stride": stride, "on_drift": on_drift,
+    }
     watched = Watched(columns, key, time, kind)
 
     def run() -> int:

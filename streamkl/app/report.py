@@ -86,6 +86,8 @@ def _stream_lines(stream: Stream) -> Iterator[str]:
     yield f"{label(tally.stream)}: {detector.state}, {counted(tally.observations, 'observation')}{aside}"
     if detector.state != "learning" and not _stands_still(detector.histogram()):
         yield "  now " + far({"kl": detector.divergence("kl"), "js": detector.divergence("js")})
+    if detector.state != "learning":
+        yield f"  {detector.diagnosis()[0]}"
     for note in notes(stream):
         yield f"  note: {note}"
     for episode in tally.episodes[:EPISODES_SHOWN]:

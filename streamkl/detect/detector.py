@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from streamkl.detect.autocorrelation import Autocorrelation
+from streamkl.detect.diagnosis import diagnosis, diagnosis_of_learning
 from streamkl.detect.event import CriterionReading, DriftEvent
+from streamkl.detect.given import Given
+from streamkl.detect.guarantee import VOID, guarantee
 from streamkl.detect.life import Life
 from streamkl.detect.recent import cleaned
 from streamkl.detect.settings import Settings, budget_of, checked_text, not_built
 from streamkl.detect.state import VERSION, DetectorState
-from streamkl.detect.watching import nothing_seen
+from streamkl.detect.watching import ORIGIN, REFERENCE, nothing_seen
 from streamkl.divergence import Estimate
 from streamkl.errors import ConfigError, StateError
 from streamkl.sketch import blob
@@ -38,9 +41,13 @@ class Detector:
 
     reference: a Reference, values to learn it from, or None: it is learnt from the first `warmup` observations.
     kind: "numeric" or "categorical" (str, int, float, bool, None). false_alarms: "1 per 1000000 events", or the number of events.
+    extend: learning goes on until the reference covers 50 autocorrelation times, at most so many warm-ups; 1: never.
+    mature_until: a reference that was learnt from the stream is learnt again at doublings, while nothing drifts, until it has so many
+    observations; 0: never. The window grows with it up to 300, unless it is given; the raw values are kept until then.
     window: observations in the sliding window; None: a quarter of the reference, between 100 and 1,000. One of a few observations cannot exceed
     what chance shows, and so never alarms.
-    stride: every stride-th observation is bet on. min_effect: nats that KL must exceed for an alarm; None: the budget alone.
+    stride: every stride-th observation is bet on; "auto": so many that what is bet on is uncorrelated in the reference.
+    min_effect: nats that KL must exceed for an alarm, beside what windows inside the reference show; None: the budget alone.
     on_drift: "rebaseline" learns the new normal `hold_for` observations after an alarm, "hold" waits until the drift resolves or `rebaseline`.
     alarm: "evidence", or "threshold" on a measure ("js" or "kl") with hysteresis: raised at `raise_at`, resolved at `resolve_at` nats.
     Raises ConfigError (a ValueError) for a wrong setting, ValueError for a reference of fewer than 100 values.
@@ -56,18 +63,19 @@ class Detector:
 
     def __init__(
         self, reference: Reference | Sequence[object] | npt.NDArray[np.generic] | None = None, *, kind: str = "numeric",
-        false_alarms: str | float = "1 per 1000000 events", warmup: int = 600, window: int | None = None, extend: int = 1,
-        stride: int | str = 1, min_effect: float | None = 0.05, on_drift: str = "rebaseline", hold_for: int | None = None,
-        season: str | None = None, alarm: str = "evidence", measure: str = "js", raise_at: float | None = 0.1, resolve_at: float = 0.05,
-        name: str = "stream",
+        false_alarms: str | float = "1 per 1000000 events", warmup: int = 600, window: int | None = None, extend: int = 4,
+        mature_until: int = 10_000, stride: int | str = "auto", min_effect: float | None = 0.05, on_drift: str = "rebaseline",
+        hold_for: int | None = None, season: str | None = None, alarm: str = "evidence", measure: str = "js",
+        raise_at: float | None = 0.1, resolve_at: float = 0.05, name: str = "stream",
     ) -> None:
-        _refuse_what_is_not_built(extend, stride, window, season, raise_at)
+        _refuse_what_is_not_built(window, season, raise_at)
         settings = Settings.of(
-            kind, budget_of(false_alarms), warmup, window, stride, min_effect, on_drift, hold_for, alarm, measure, raise_at, resolve_at, name,
+            kind, budget_of(false_alarms), warmup, window, extend, mature_until, stride, min_effect, on_drift, hold_for, alarm, measure, raise_at,
+            resolve_at, name,
         )
-        self._set_up(settings, _given(reference, kind))
+        self._set_up(settings, Given.of(reference, settings))
 
-    def _set_up(self, settings: Settings, given: Reference | None) -> None:
+    def _set_up(self, settings: Settings, given: Given | None) -> None:
         self._settings, self._given = settings, given
         self._life = Life(settings, given)
         self._call_end = self._call_size = 0        # the last update_many: observations after it, and how many it took
@@ -154,26 +162,31 @@ class Detector:
     @property
     def autocorrelation(self) -> Autocorrelation | None:
         """How far the reference's values say something of the next ones; None while learning."""
-        return self._life.watching.autocorrelation if self._life.watching else None
+        return self._life.watching.study.autocorrelation if self._life.watching else None
 
     @property
-    def stride(self) -> int:
-        """Every stride-th observation is bet on."""
-        return self._settings.stride
+    def stride(self) -> int | None:
+        """Every stride-th observation is bet on; None while learning."""
+        return self._life.watching.stride if self._life.watching else None
 
     def histogram(self, against: str = "reference") -> Histogram:
-        """Return the window's raw counts beside the reference's, over the stream's own bins; empty while learning."""
+        """Return the window's raw counts beside the reference's, over the stream's own bins; empty while learning.
+
+        against: "reference", or "origin", the first reference ever learnt or given, over whose bins the window is then counted.
+        """
         _check_against(against)
-        return self._life.watching.histogram() if self._life.watching else Histogram([], np.zeros(0), np.zeros(0))
+        return self._life.watching.histogram(against) if self._life.watching else Histogram([], np.zeros(0), np.zeros(0))
 
     def divergence(self, measure: str = "kl", base: float | None = None, against: str = "reference") -> Estimate:
         """Return D(window || reference): its bias taken off, a 95 % interval, the plug-in value; in nats, or bits with base=2.
 
-        plug_in == divergence.kl(h.window, h.reference, smoothing=0.5) with h = histogram(). While learning, or with an empty window:
+        plug_in == divergence.kl(h.window, h.reference, smoothing=0.5) with h = histogram(against). Bias and interval count n and m observations
+        as n / tau and m / tau, tau being the reference's autocorrelation time. against: see `histogram`; slow change that each new
+        reference took for normal shows against the origin. While learning, or with an empty window:
         value and plug_in NaN, low 0, high inf. Raises ValueError for an unknown measure.
         """
         _check_against(against)
-        return self._life.watching.estimate(measure, base) if self._life.watching else nothing_seen(measure, base)
+        return self._life.watching.estimate(measure, base, against) if self._life.watching else nothing_seen(measure, base)
 
     def contributions(self, measure: str = "kl") -> list[tuple[str, float]]:
         """Return (label, nats) of every bin, largest first, none negative; they sum to the plug-in divergence. [] while learning.
@@ -186,21 +199,30 @@ class Detector:
         return [(change.label, change.nats) for change in self._life.watching.changes(measure)]
 
     def criterion(self) -> tuple[CriterionReading, ...]:
-        """Not built yet: raises ConfigError."""
-        not_built("criterion()", "read DriftEvent.criterion")
+        """Return what each window of the minimum-effect criterion says now, the longest first; () while learning.
+
+        An alarm needs one that is open, beside the evidence; with min_effect=None only the longest is there, and tells when an episode is over.
+        """
+        return self._life.watching.criterion() if self._life.watching else ()
 
     def diagnosis(self) -> list[str]:
-        """Not built yet: raises ConfigError."""
-        not_built("diagnosis()", "read DriftEvent.guarantee")
+        """Return what the reference is worth, in sentences: what was found in it, then warnings, each with what would help."""
+        if self._life.learning:
+            return diagnosis_of_learning(self._life.learning)
+        return diagnosis(self._life.watching, self._life.maturing) if self._life.watching else []
 
     @property
     def guarantee(self) -> str:
-        """Not built yet: raises ConfigError."""
-        not_built("guarantee", "read DriftEvent.guarantee")
+        """What holds of the budget: "exact", "approximate" or "void"; of the next alarm while watching, of the open one while drifting.
+
+        While learning nothing is known yet, and "void" is said.
+        """
+        watching = self._life.watching
+        return VOID if watching is None else guarantee(watching, watching.raised + (self.state == "watching"), self._life.maturing is not None)
 
     def __repr__(self) -> str:
         learning = self._life.learning
-        still = f" (needs {learning.warmup}, {learning.values.present} of 100 values that are not missing)" if learning else ""
+        still = f" (needs {learning.needed}, {learning.values.present} of 100 values that are not missing)" if learning else ""
         return f"<Detector {self.name[:60]!r}: {self.state} after {self.n} observations{still}>"
 
     # ------------------------------------------------------------------ state
@@ -216,8 +238,8 @@ class Detector:
 
         Equal observations give equal bytes, however they were batched; `drift_detected` then tells of the last observation.
         """
-        given = self._given.to_state() if self._given else None
-        return blob.seal("detector", VERSION, DetectorState(self._settings, given, self._life.to_state()))
+        reference, found = (self._given.reference.to_state(), self._given.study) if self._given else (None, None)
+        return blob.seal("detector", VERSION, DetectorState(self._settings, reference, found, self._life.to_state()))
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Detector:
@@ -225,7 +247,7 @@ class Detector:
         state = blob.unseal("detector", VERSION, stored, DetectorState)
         detector = cls.__new__(cls)
         try:
-            detector._set_up(state.settings, Reference.from_state(state.given) if state.given else None)
+            detector._set_up(state.settings, Given.from_state(state.settings, state))
             detector._life.restore(detector._given, state.life)
         except (ValueError, TypeError, OverflowError) as error:
             raise StateError(f"the stored detector is inconsistent: {error}; restore a backup, or start the stream anew") from error
@@ -235,21 +257,7 @@ class Detector:
         return type(self).from_bytes, (self.to_bytes(),)
 
 
-def _given(reference: object, kind: str) -> Reference | None:
-    if isinstance(reference, Reference) and reference.kind != kind:
-        raise ConfigError(f"reference is {reference.kind}, kind={kind!r}; pass kind={reference.kind!r}, or another reference")
-    if reference is None or isinstance(reference, Reference):
-        return reference
-    if isinstance(reference, (str, bytes)) or not isinstance(reference, (Iterable, np.ndarray)):
-        raise ConfigError(f"reference must be a Reference, a sequence of values or None, got a {type(reference).__name__}; read the file first")
-    return Reference.fit(reference, kind)
-
-
-def _refuse_what_is_not_built(extend: object, stride: object, window: object, season: object, raise_at: object) -> None:
-    if extend != 1:
-        not_built(f"extend={extend!r}", "use extend=1")
-    if isinstance(stride, str):
-        not_built(f"stride={stride!r}", "give a whole number of observations")
+def _refuse_what_is_not_built(window: object, season: object, raise_at: object) -> None:
     if isinstance(window, str):
         not_built(f"window={window!r}", "give a whole number of observations")
     if season is not None:
@@ -259,10 +267,8 @@ def _refuse_what_is_not_built(extend: object, stride: object, window: object, se
 
 
 def _check_against(against: str) -> None:
-    if against == "origin":
-        not_built("against='origin'", "use against='reference'")
-    if against != "reference":
-        raise ConfigError(f"against={against!r} is unknown; use 'reference'")
+    if against not in (REFERENCE, ORIGIN):
+        raise ConfigError(f"against={against!r} is unknown; use {REFERENCE!r} or {ORIGIN!r}")
 
 
 def _checked_time(at: object) -> int:

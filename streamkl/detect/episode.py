@@ -2,7 +2,8 @@
 
 Rule 1: one episode raises once, and ends once: resolved by a calm window, or rebaselined.
 Rule 2: once a rebaseline is due, by policy or by hand, the episode no longer resolves: it waits until enough was seen since the alarm.
-Rule 3: time is counted in observations; this file never reads a clock.
+Rule 3: after an outage - nothing but missing values - what comes back is learnt, not the outage.
+Rule 4: time is counted in observations; this file never reads a clock.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from streamkl.sketch.bins import LEAST_REFERENCE
 from streamkl.sketch.reference import Reference
 
 NEVER = 2**62
+OUTAGE = 20                     # what is learnt after an alarm begins with at most this part of it missing in a row
 
 
 class Episode:
@@ -27,12 +29,14 @@ class Episode:
     needed: observations after the alarm from which the new normal is learnt. since: observations seen after the alarm.
     """
 
+    is_extended = False             # what is learnt after an alarm has a size fixed in advance
+
     def __init__(self, settings: Settings, watching: Watching) -> None:
         self._tracker = watching.tracker
         self._watching = watching
         self._kind, self._clean = settings.kind, cleaner(settings.kind)
-        self.needed = watching.relearns()
-        self._hold_for = NEVER if settings.on_drift == "hold" else _hold_for(settings, self.needed, watching.window)
+        self.needed = watching.base
+        self._hold_for = NEVER if settings.on_drift == "hold" else _hold_for(settings, watching)
         self.values = Recent(settings.kind, self.needed)
         self.since = 0
         self.is_due = False
@@ -89,16 +93,20 @@ class Episode:
         self._tracker.settle()
 
     def _is_enough(self) -> bool:
-        return self.since >= self.needed and self.values.present >= LEAST_REFERENCE
+        return self.since >= self.needed and self.values.present >= LEAST_REFERENCE and self._outage() <= 0
+
+    def _outage(self) -> int:
+        """Return by how many missing values too many those to learn from begin: the end of an outage, which is no normal."""
+        return self.values.leading_missing() - self.needed // OUTAGE
 
     def _until_next_decision(self) -> int:
         if self.is_due:
-            return max(1, self.needed - self.since, LEAST_REFERENCE - self.values.present)
+            return max(1, self.needed - self.since, LEAST_REFERENCE - self.values.present, self._outage())
         return self._hold_for - self.since
 
     def to_state(self) -> EpisodeState:
         """Return plain values from which `from_state` goes on."""
-        return EpisodeState(self.since, self.is_due, self.reason, ValuesState.of(self._kind, self.values.newest(len(self.values))))
+        return EpisodeState(self.since, self.is_due, self.reason, ValuesState.of(self.values.newest(len(self.values))))
 
     @classmethod
     def from_state(cls, settings: Settings, watching: Watching, state: EpisodeState) -> Episode:
@@ -115,5 +123,8 @@ class Episode:
         return episode
 
 
-def _hold_for(settings: Settings, needed: int, window: int) -> int:
-    return max(needed, 2 * window) if settings.hold_for is None else settings.hold_for
+def _hold_for(settings: Settings, watching: Watching) -> int:
+    """Return after how many observations the new normal is learnt: beside a grown reference, too, a short event has time to be over."""
+    if settings.hold_for is not None:
+        return settings.hold_for
+    return max(watching.base, 4 * watching.criterion()[0].window if watching.is_grown else 2 * watching.window)

@@ -25,13 +25,20 @@ class BinChange(NamedTuple):
 
 
 class CriterionReading(NamedTuple):
-    """One window of the minimum-effect criterion: plug-in KL in nats, the limit it must exceed, where the limit comes from."""
+    """One window of the minimum-effect criterion: plug-in KL in nats, the limit it must exceed, where the limit comes from.
+
+    source: "natural variability" (1.5 times the farthest window inside the reference), "ceiling" (that would be more than 1 nat), "min_effect",
+    or "raise_at" of a threshold alarm. open: the window is full and beyond its limit. kl == divergence.kl(window_counts,
+    reference_counts, smoothing=0.5): the bins are those of the stream, merged to 16 and novel and missing (a threshold alarm: as they are).
+    """
 
     window: int
     kl: float
     limit: float
     source: str
     open: bool
+    window_counts: tuple[int, ...]
+    reference_counts: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

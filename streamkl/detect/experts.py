@@ -65,14 +65,9 @@ def numeric_table() -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=1)
 def log_ratios() -> Floats:
-    """Return the log-likelihood ratios, shape (42 rows, 12), by which every numeric expert bets, up to a factor and a constant.
-
-    One tilt for each direction, and the smaller odds of each tail and extra.
-    """
-    masses = bin_masses()
-    directions = _directions(masses)[0][:: 2 * len(THETAS)]
-    rare = [*_tails(masses), *_extras()][:: len(TAIL_ODDS)]
-    logs: Floats = np.log(np.array([*directions, *rare]).T)
+    """Return the log-likelihood ratios of every third numeric expert, shape (42 rows, 14): the others bet on the same, up to a factor."""
+    table, prior = numeric_table()
+    logs: Floats = np.log(table[:, prior > 0][:, ::3])
     logs.setflags(write=False)
     return logs
 

@@ -1,6 +1,7 @@
 """Learning: the first part of a stream's life, and what follows a rebaseline asked for while nothing drifts.
 
-Rule: it ends at a fixed observation: when `warmup` were seen and 100 of those kept are not missing.
+Rule 1: it ends at an observation that follows from the values alone: when enough were seen and 100 of those kept are not missing.
+Rule 2: the first reference goes on by half a warm-up until it covers 50 autocorrelation times, at most `extend` warm-ups; a later one never does.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamkl.detect.recent import Recent, Value, cleaner
-from streamkl.detect.settings import LARGEST_COUNT
+from streamkl.detect.settings import LARGEST_COUNT, Settings
 from streamkl.detect.state import LearningState, ValuesState, check_counters
+from streamkl.detect.study import correlation_of, covers
 from streamkl.detect.verdict import Verdict
 from streamkl.sketch.bins import LEAST_REFERENCE
 from streamkl.sketch.reference import Reference
@@ -19,13 +21,24 @@ MOST_KEPT = 20              # times the warm-up: where nearly all values are mis
 
 
 class Learning:
-    """Collects values until there are enough for a reference; `is_rebaseline` where it is not the first one."""
+    """Collects values until there are enough for a reference.
 
-    def __init__(self, kind: str, warmup: int, is_rebaseline: bool = False, reason: str = "") -> None:
+    warmup: observations that are enough for the first reference, or for the one of a rebaseline. needed: those that are by what is known so far.
+    is_rebaseline: it is not the first reference.
+    """
+
+    def __init__(self, settings: Settings, warmup: int, is_rebaseline: bool = False, reason: str = "") -> None:
         self.warmup, self.is_rebaseline, self.reason = warmup, is_rebaseline, reason
-        self.values = Recent(kind, MOST_KEPT * warmup)
+        self.most = warmup if is_rebaseline else max(warmup, min(warmup * settings.extend, LARGEST_COUNT))
+        self.needed = warmup
+        self.values = Recent(settings.kind, max(MOST_KEPT * warmup, self.most))
         self.seen = 0
-        self._kind, self._clean = kind, cleaner(kind)
+        self._kind, self._clean = settings.kind, cleaner(settings.kind)
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether the first observations did not cover enough autocorrelation times."""
+        return self.needed > self.warmup
 
     def update(self, x: object) -> int:
         """Take one observation; return LEARNED where it was the last one needed."""
@@ -36,7 +49,7 @@ class Learning:
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
         """Take clean values from `start` until there are enough; return (index after the last one taken, verdict)."""
         while start < len(values):
-            missed = max(1, self.warmup - self.seen, LEAST_REFERENCE - self.values.present)     # at least so many are needed yet
+            missed = max(1, self.needed - self.seen, LEAST_REFERENCE - self.values.present)     # at least so many are needed yet
             stop = min(len(values), start + missed)
             self.values.extend(values[start:stop])
             self.seen += stop - start
@@ -51,24 +64,34 @@ class Learning:
 
     def to_state(self) -> LearningState:
         """Return plain values from which `from_state` goes on."""
-        values = ValuesState.of(self._kind, self.values.newest(len(self.values)))
-        return LearningState(self.warmup, self.is_rebaseline, self.reason, self.seen, values)
+        values = ValuesState.of(self.values.newest(len(self.values)))
+        return LearningState(self.warmup, self.needed, self.is_rebaseline, self.reason, self.seen, values)
 
     @classmethod
-    def from_state(cls, kind: str, state: LearningState) -> Learning:
+    def from_state(cls, settings: Settings, state: LearningState) -> Learning:
         """Return what `to_state` described; raises ValueError where its parts do not fit."""
-        values = state.values.values(kind)
-        check_counters(state.seen, state.warmup)
+        values = state.values.values(settings.kind)
+        check_counters(state.seen)
         if not 1 <= state.warmup <= LARGEST_COUNT or len(values) > state.seen:
             raise ValueError("it has more values than it has seen")
-        learning = cls(kind, state.warmup, state.is_rebaseline, state.reason)
+        learning = cls(settings, state.warmup, state.is_rebaseline, state.reason)
+        if not state.warmup <= state.needed <= learning.most:
+            raise ValueError("it needs fewer values than its warm-up, or more than it may")
         learning.values.extend(values)
-        learning.seen = state.seen
+        learning.seen, learning.needed = state.seen, state.needed
         return learning
 
     def _verdict(self) -> int:
-        is_enough = self.seen >= self.warmup and self.values.present >= LEAST_REFERENCE
-        if not is_enough:
+        if self.seen < self.needed or self.values.present < LEAST_REFERENCE or self._goes_on():
             return Verdict.QUIET
         return Verdict.REBASELINED if self.is_rebaseline else Verdict.LEARNED
 
+    def _goes_on(self) -> bool:
+        """Look how many autocorrelation times were collected; where these are too few, and more are allowed, ask for more."""
+        m = len(self.values)
+        if m >= self.most:
+            return False
+        if not covers(m, correlation_of(self.learn())):
+            self.needed = min(m + self.warmup // 2, self.most)
+            return True
+        return False

@@ -10,41 +10,47 @@ from collections.abc import Callable
 
 from streamkl.detect.episode import Episode
 from streamkl.detect.event import DriftEvent
+from streamkl.detect.given import Given
+from streamkl.detect.guarantee import guarantee
 from streamkl.detect.learning import Learning
+from streamkl.detect.maturing import Maturing
+from streamkl.detect.origin import Origin
+from streamkl.detect.recent import Recent
 from streamkl.detect.settings import Settings
 from streamkl.detect.state import LifeState, check_counters
 from streamkl.detect.verdict import Verdict
 from streamkl.detect.watching import Watching
-from streamkl.sketch.reference import Reference
 
 EVENT_MEASURES = ("kl", "js", "kl_reverse", "psi", "total_variation", "hellinger", "chi_square")
 EVENT_BINS = 5
 KINDS = {
     Verdict.LEARNED: "reference.learned", Verdict.REBASELINED: "reference.rebaselined",
-    Verdict.RAISED: "drift.raised", Verdict.RESOLVED: "drift.resolved",
+    Verdict.RAISED: "drift.raised", Verdict.RESOLVED: "drift.resolved", Verdict.MATURED: "reference.learned",
 }
 
 
 class Life:
     """Where a stream is in its life, and what comes next.
 
-    phase: what takes observations now; step: its `update`, one observation to a verdict. learning, watching, episode: the parts that
-    there are now: learning alone, watching alone, or watching with an episode. last_raised: index of the last alarm, -1 before.
+    phase: what takes observations now; step: its `update`, one observation to a verdict. learning, watching, maturing, episode: the parts
+    that there are now: learning alone, or watching, with a reference that matures or not, with an episode or not.
+    last_raised: index of the last alarm, -1 before.
     """
 
-    __slots__ = ("_before", "_settings", "episode", "episode_number", "last_raised", "learning", "phase", "step", "watching")
-    phase: Learning | Watching | Episode
+    __slots__ = ("_before", "_origin", "_settings", "episode", "episode_number", "last_raised", "learning", "maturing", "phase", "step", "watching")
+    phase: Learning | Watching | Maturing | Episode
     step: Callable[[object], int]
 
-    def __init__(self, settings: Settings, given: Reference | None) -> None:
+    def __init__(self, settings: Settings, given: Given | None) -> None:
         self._settings = settings
         self._before = 0                        # observations before the current counter began
+        self._origin: Origin | None = None      # once another reference has taken its place
         self.episode_number = 0
         self.last_raised = -1
         if given is None:
-            self._learn(Learning(settings.kind, settings.warmup))
+            self._learn(Learning(settings, settings.warmup))
         else:
-            self._watch(Watching(settings, given, is_given=True))
+            self._watch(Watching(settings, given.reference, is_given=True, found=given.study))
 
     @property
     def state(self) -> str:
@@ -59,7 +65,7 @@ class Life:
     @property
     def evidence(self) -> float:
         """stride * S, as compared with the budget; 0 while learning or drifting."""
-        return self._settings.stride * self._watching.tracker.evidence if self.state == "watching" else 0.0
+        return self._watching.stride * self._watching.tracker.evidence if self.state == "watching" else 0.0
 
     def turn(self, verdict: int, at: int | None = None, position: int | None = None) -> DriftEvent:
         """Begin the part of life that a verdict leads to; return the event that tells of it."""
@@ -73,7 +79,9 @@ class Life:
         reason = ""
         if verdict == Verdict.RESOLVED:
             self._watching.tracker.end_episode()
-            self._watch(self._watching)
+            self._watch(self._watching, self.maturing)
+        elif verdict == Verdict.MATURED:
+            reason = self._grow()
         else:
             reason = self._learn_reference()
         return self._tell(Verdict(verdict), at, position, reason)
@@ -84,7 +92,8 @@ class Life:
             return self.turn(Verdict.REBASELINED) if self.episode.rebaseline(reason) else None
         if self.watching:
             self._before = self.n
-            self._learn(Learning(self._settings.kind, self._watching.relearns(), is_rebaseline=True, reason=reason))
+            self._origin = self._watching.as_origin()
+            self._learn(Learning(self._settings, self._watching.base, is_rebaseline=True, reason=reason))
         return None
 
     def to_state(self) -> LifeState:
@@ -93,21 +102,26 @@ class Life:
             before=self._before, episode_number=self.episode_number, last_raised=self.last_raised,
             learning=self.learning.to_state() if self.learning else None,
             watching=self.watching.to_state() if self.watching else None,
+            maturing=self.maturing.to_state() if self.maturing else None,
             episode=self.episode.to_state() if self.episode else None,
+            origin=self._origin.to_state() if self._origin else None,
         )
 
-    def restore(self, given: Reference | None, state: LifeState) -> None:
+    def restore(self, given: Given | None, state: LifeState) -> None:
         """Take over a state; raises ValueError or StateError where its parts do not fit each other."""
-        if (state.learning is None) == (state.watching is None) or (state.episode and not state.watching):
+        if (state.learning is None) == (state.watching is None) or ((state.episode or state.maturing) and not state.watching):
             raise ValueError("it neither learns nor watches, or both")
         check_counters(state.before, state.episode_number, state.last_raised + 1)
         self._before, self.episode_number, self.last_raised = state.before, state.episode_number, state.last_raised
         if state.watching and state.watching.tracker.is_drifting != (state.episode is not None):
             raise ValueError("it has an episode and does not drift, or drifts without one")
         if state.learning:
-            self._learn(Learning.from_state(self._settings.kind, state.learning))
+            self._learn(Learning.from_state(self._settings, state.learning))
+        if state.origin:
+            self._origin = Origin.from_state(given.reference if given else None, state.origin, self._settings.kind)
         if state.watching:
-            self._watch(Watching.from_state(self._settings, given, state.watching))
+            watching = Watching.from_state(self._settings, given, state.watching, self._origin)
+            self._watch(watching, Maturing.from_state(self._settings, watching, state.maturing) if state.maturing else None)
         if state.episode:
             self._drift(Episode.from_state(self._settings, self._watching, state.episode))
         if self.last_raised >= max(self.n, 1):
@@ -116,12 +130,14 @@ class Life:
     def _learn(self, learning: Learning) -> None:
         self.learning: Learning | None = learning
         self.watching: Watching | None = None
+        self.maturing: Maturing | None = None
         self.episode: Episode | None = None
         self.phase, self.step = learning, learning.update
 
-    def _watch(self, watching: Watching) -> None:
-        self.learning, self.watching, self.episode = None, watching, None
-        self.phase, self.step = watching, watching.tracker.update
+    def _watch(self, watching: Watching, maturing: Maturing | None = None) -> None:
+        self.learning, self.watching, self.maturing, self.episode = None, watching, maturing, None
+        self.phase = maturing or watching
+        self.step = maturing.update if maturing else watching.tracker.update
 
     def _drift(self, episode: Episode) -> None:
         self.episode = episode
@@ -130,11 +146,25 @@ class Life:
     def _learn_reference(self) -> str:
         """Make what was collected the reference; return the reason that was given for it."""
         source = self.episode or self._learning
-        watching = Watching(self._settings, source.learn(), is_given=False)
-        watching.prefill(source.values)
-        self._before = self.n
-        self._watch(watching)
+        if self.watching:
+            self._origin = self.watching.as_origin()
+        self._begin(Watching(self._settings, source.learn(), is_extended=source.is_extended, origin=self._origin), source.values)
         return source.reason
+
+    def _grow(self) -> str:
+        """Learn the reference again, of all its values; return the reason."""
+        old, maturing = self._watching, self.maturing
+        assert maturing is not None
+        self._origin = old.as_origin()
+        reference = maturing.learn()
+        watching = Watching(self._settings, reference, base=old.base, is_extended=old.study.is_extended, origin=self._origin)
+        self._begin(watching, maturing.values)
+        return f"matured from {old.reference.m:,.0f} observations"
+
+    def _begin(self, watching: Watching, values: Recent) -> None:
+        watching.prefill(values)
+        self._before = self.n
+        self._watch(watching, Maturing.begin(self._settings, watching, values))
 
     @property
     def _watching(self) -> Watching:
@@ -150,7 +180,8 @@ class Life:
         watching, is_raised = self._watching, verdict == Verdict.RAISED
         return DriftEvent(
             kind=KINDS[verdict], stream=self._settings.name, index=self.n - 1, position=position, at=at, episode=self.episode_number,
-            evidence=self.evidence if is_raised else 0.0, budget=self._settings.budget, guarantee=watching.guarantee(),
+            evidence=self.evidence if is_raised else 0.0, budget=self._settings.budget,
+            guarantee=guarantee(watching, watching.raised, self.maturing is not None),
             divergence=watching.estimates(EVENT_MEASURES), criterion=watching.criterion(),
             bins=tuple(watching.changes("kl")[:EVENT_BINS]), changed=tuple(watching.alarm_changes()[:EVENT_BINS]) if is_raised else (),
             window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,

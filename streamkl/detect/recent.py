@@ -5,9 +5,8 @@ Rule: at most `limit` values are kept, and a category's text is bounded: memory 
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -20,43 +19,59 @@ Value = float | Category | None             # numeric: a double, NaN is missing;
 
 
 class Recent:
-    """The newest values, oldest first. `present` counts those that are not missing."""
+    """The newest values, oldest first. `present` counts those that are not missing.
+
+    What is older than the limit goes in one piece, when it is as much as what is kept: numbers take 8 to 16 bytes each.
+    """
 
     def __init__(self, kind: str, limit: int) -> None:
-        self._kind = kind
-        self._values: deque[Value] = deque(maxlen=limit)
+        self._kind, self._limit = kind, limit
+        self._values: array[float] | list[Value] = array("d") if kind == "numeric" else []
         self.present = 0
 
     def __len__(self) -> int:
-        return len(self._values)
+        return min(len(self._values), self._limit)
 
     def append(self, value: Value) -> None:
         """Keep one value; the oldest one goes where there is no room."""
-        if len(self._values) == self._values.maxlen:
-            self.present -= _count_present((self._values[0],))
-        self._values.append(value)
-        self.present += _count_present((value,))
+        if len(self._values) >= self._limit:
+            self.present -= _count_present(self._values[-self._limit : len(self._values) - self._limit + 1])
+        self._values.append(value)      # type: ignore[arg-type]
+        self.present += value is not None and value == value
+        self._trim()
 
     def extend(self, values: npt.NDArray[np.float64] | Sequence[Value]) -> None:
         """Keep many values, as if one by one."""
-        limit = self._values.maxlen or 0
-        plain = values[-limit:].tolist() if isinstance(values, np.ndarray) else values[-limit:]
-        dropped = islice(self._values, max(0, len(self._values) + len(plain) - limit))
-        self.present += _count_present(plain) - _count_present(dropped)
-        self._values.extend(plain)
+        newest = values[max(0, len(values) - self._limit):]
+        kept = self.newest(max(0, self._limit - len(newest)))
+        self.present = _count_present(newest) + (self.present if len(kept) == len(self) else _count_present(kept))
+        if isinstance(self._values, array):
+            self._values.frombytes(np.asarray(newest, float).tobytes())
+        else:
+            self._values.extend(newest)
+        self._trim()
 
-    def newest(self, count: int) -> list[Value]:
-        """Return the last `count` values, oldest first."""
-        return list(islice(self._values, max(0, len(self._values) - count), None))
+    def newest(self, count: int) -> npt.NDArray[np.float64] | list[Value]:
+        """Return the last `count` values, oldest first; numbers as an array of their own."""
+        newest = self._values[max(0, len(self._values) - min(count, self._limit)):] if count > 0 else self._values[:0]
+        return np.frombuffer(newest) if isinstance(newest, array) else newest
+
+    def leading_missing(self) -> int:
+        """Return how many of the oldest values, in a row, are missing."""
+        values = self.newest(len(self))
+        if isinstance(values, np.ndarray):
+            present = np.flatnonzero(~np.isnan(values))
+            return int(present[0]) if len(present) else len(values)
+        return next((i for i, value in enumerate(values) if value is not None), len(values))
 
     def learn(self, count: int) -> Reference:
         """Return the reference of the last `count` values; raises ValueError where too few of them are not missing."""
-        return reference_of(self._kind, self.newest(count))
+        values = self.newest(count)
+        return Reference.of_floats(values) if isinstance(values, np.ndarray) else Reference.of_categories(values)      # type: ignore[arg-type]
 
-
-def reference_of(kind: str, values: Sequence[Value]) -> Reference:
-    """Return the reference of raw values."""
-    return Reference.of_floats(np.array(values, float)) if kind == "numeric" else Reference.of_categories(values)    # type: ignore[arg-type]
+    def _trim(self) -> None:
+        if len(self._values) >= 2 * self._limit:
+            del self._values[:len(self._values) - self._limit]
 
 
 def cleaner(kind: str) -> Callable[[object], Value]:
@@ -69,5 +84,8 @@ def cleaned(kind: str, values: Iterable[object] | npt.NDArray[np.generic]) -> np
     return as_floats(values) if kind == "numeric" else list(as_categories(values))
 
 
-def _count_present(values: Iterable[Value]) -> int:
-    return sum(value is not None and value == value for value in values)
+def _count_present(values: npt.NDArray[np.float64] | Sequence[Value]) -> int:
+    if isinstance(values, (np.ndarray, array)):
+        numbers = np.asarray(values)
+        return len(numbers) - int(np.isnan(numbers).sum())
+    return len(values) - values.count(None)

@@ -17,10 +17,13 @@ from streamkl.errors import ConfigError
 LEAST_WARMUP = 100
 NUMBER = r"\d{1,3}(?:,\d{3})+|[\d_]+(?:\.\d+)?(?:e\+?\d+)?"        # commas only between thousands
 LARGEST_COUNT = 1_000_000       # observations in a window, a warm-up or a stride
+LARGEST_EXTENT = 1_000          # warm-ups
 LARGEST_HOLD = 10**15
+AUTO = "auto"
 LARGEST_BUDGET = 1e15
 WINDOW_SHARE = 4                # by default the window is this part of the reference, within these bounds
 WINDOW_BOUNDS = (100, 1_000)
+GROWN_WINDOW = 300              # as a reference matures its window grows up to this, so that a short event is over soon after its end
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Settings:
     budget: float
     warmup: int
     window: int | None
-    stride: int
+    extend: int
+    mature_until: int
+    stride: int | str
     min_effect: float | None
     on_drift: str
     hold_for: int | None
@@ -50,7 +55,10 @@ class Settings:
         _whole("warmup", self.warmup, LEAST_WARMUP)
         if self.window is not None:
             _whole("window", self.window, 1)
-        _whole("stride", self.stride, 1)
+        _whole("extend", self.extend, 1, LARGEST_EXTENT)
+        _whole("mature_until", self.mature_until, 0)
+        if self.stride != AUTO:
+            _whole("stride", self.stride, 1)
         if self.hold_for is not None:
             _whole("hold_for", self.hold_for, 0, LARGEST_HOLD)
         if self.min_effect is not None:
@@ -69,9 +77,11 @@ class Settings:
         """Return the settings of values in the order of the fields; numpy's numbers are taken as Python's."""
         return cls(*(value.item() if isinstance(value, np.generic) else value for value in values))     # type: ignore[arg-type]
 
-    def window_for(self, m: float) -> int:
-        """Return the reporting window, in observations, beside a reference of m."""
+    def window_for(self, m: float, base: float | None = None) -> int:
+        """Return the reporting window, in observations, beside a reference of m. base: its first size, None: it has not grown."""
         low, high = WINDOW_BOUNDS
+        if base is not None and base < m:
+            high = max(GROWN_WINDOW, self.window_for(base))
         return self.window or min(max(int(m) // WINDOW_SHARE, low), high)
 
 

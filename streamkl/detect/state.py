@@ -5,19 +5,20 @@ Rule: every field of a part of the detector that changes has its place here; the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.kernel import TrackerState
 from streamkl.detect.recent import Value
 from streamkl.detect.settings import Settings
+from streamkl.detect.study import Study
 from streamkl.sketch.categories import are_categories
 from streamkl.sketch.reference import ReferenceState
 
-VERSION = 1
+VERSION = 2
 MOST_SEEN = 2**53
 
 
@@ -29,17 +30,17 @@ class ValuesState:
     categories: list[str | tuple[str, int | float | bool] | None]
 
     @classmethod
-    def of(cls, kind: str, values: Iterable[Value]) -> ValuesState:
+    def of(cls, values: npt.NDArray[np.float64] | list[Value]) -> ValuesState:
         """Return the state of raw values."""
-        return cls(np.array(list(values), float).tobytes(), []) if kind == "numeric" else cls(b"", list(values))     # type: ignore[arg-type]
+        return cls(values.tobytes(), []) if isinstance(values, np.ndarray) else cls(b"", values)     # type: ignore[arg-type]
 
-    def values(self, kind: str) -> list[Value]:
+    def values(self, kind: str) -> npt.NDArray[np.float64] | list[Value]:
         """Return the raw values; raises ValueError where they are not those of a stream of this kind."""
         if (kind == "numeric" and self.categories) or (kind == "categorical" and self.numbers):
             raise ValueError("its values are of another kind")
         if not are_categories(set(self.categories) - {None}):
             raise ValueError("one of its values is no category")
-        return [*np.frombuffer(self.numbers).tolist(), *self.categories]
+        return np.frombuffer(self.numbers) if kind == "numeric" else list(self.categories)
 
 
 def check_counters(*counters: int) -> None:
@@ -50,9 +51,10 @@ def check_counters(*counters: int) -> None:
 
 @dataclass(frozen=True)
 class LearningState:
-    """A stream that learns; warmup: how many observations it needs."""
+    """A stream that learns; warmup: how many observations it needed at first, needed: and now."""
 
     warmup: int
+    needed: int
     is_rebaseline: bool
     reason: str
     seen: int
@@ -61,11 +63,30 @@ class LearningState:
 
 @dataclass(frozen=True)
 class WatchingState:
-    """A stream beside its reference; reference is None where it is the given one."""
+    """A stream beside its reference, which with its study is None where it is the given one; origin: the window over the first one's bins."""
 
     reference: ReferenceState | None
     tracker: TrackerState
+    base: int
     raised: int
+    study: Study | None
+    origin: TrackerState | None
+
+
+@dataclass(frozen=True)
+class MaturingState:
+    """The values of a reference that still grows: seen so far, due to be learnt again at that many, the newest ones."""
+
+    seen: int
+    due: int
+    values: ValuesState
+
+
+@dataclass(frozen=True)
+class OriginState:
+    """The first reference, once another one has taken its place; reference is None where it is the given one."""
+
+    reference: ReferenceState | None
     autocorrelation: Autocorrelation
 
 
@@ -81,7 +102,7 @@ class EpisodeState:
 
 @dataclass(frozen=True)
 class LifeState:
-    """Where a stream is in its life: exactly one of learning and watching is there, an episode only beside watching.
+    """Where a stream is in its life: exactly one of learning and watching is there, the others only beside watching.
 
     before: observations before the current counter began.
     """
@@ -91,7 +112,9 @@ class LifeState:
     last_raised: int
     learning: LearningState | None
     watching: WatchingState | None
+    maturing: MaturingState | None
     episode: EpisodeState | None
+    origin: OriginState | None
 
 
 @dataclass(frozen=True)
@@ -100,4 +123,5 @@ class DetectorState:
 
     settings: Settings
     given: ReferenceState | None
+    given_study: Study | None
     life: LifeState

@@ -13,3 +13,4 @@ class Verdict(IntEnum):
     RESOLVED = 2
     LEARNED = 3
     REBASELINED = 4
+    MATURED = 5

@@ -7,43 +7,88 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.detect.autocorrelation import Autocorrelation, autocorrelation
-from streamkl.detect.criterion import criterion_gauges, merged, threshold_gauge
+from streamkl.detect.autocorrelation import Autocorrelation
+from streamkl.detect.criterion import GaugePlan, criterion_gauges, merged, threshold_gauge
 from streamkl.detect.event import BinChange, CriterionReading
 from streamkl.detect.experts import stake
+from streamkl.detect.given import Given
 from streamkl.detect.kernel import Tracker
+from streamkl.detect.origin import Origin
 from streamkl.detect.recent import Recent, Value
-from streamkl.detect.settings import Settings
+from streamkl.detect.settings import AUTO, Settings
 from streamkl.detect.state import WatchingState, check_counters
+from streamkl.detect.study import Study, study
 from streamkl.divergence import Estimate, estimate, estimates, terms
 from streamkl.sketch.bins import Floats, NumericBins
 from streamkl.sketch.histogram import Histogram
 from streamkl.sketch.reference import Reference
 
+REFERENCE, ORIGIN = "reference", "origin"       # what a window is compared with
+LOW = 4.0                   # evidence below so many times its average, one for each bet, says nothing
 SMOOTHING = 0.5             # added to every bin of both, as in Estimate.plug_in
 SQUARED = {"hellinger": "hellinger", "js_distance": "js"}      # measures that are roots -> what their terms sum to
-LONGEST_LAG = 4             # autocorrelation is looked for up to this part of the reference
 CHUNK = 4096                # categories are turned into bins in pieces of this many, as a reference may change in between
 
 
 class Watching:
-    """One reference, the reporting window's size, and the tracker.
+    """One reference, what is known of it, the reporting window's size, and the tracker.
 
-    is_given: the reference was not learnt from the stream. found: the reference's autocorrelation, None: find it.
+    base: the reference's size when it was first watched beside, None: it is new. is_given: it was not learnt from the stream.
+    is_extended: its warm-up was. found: the study of the reference, None: make it. origin: the stream's first reference, None while that
+    is this one.
     """
 
-    def __init__(self, settings: Settings, reference: Reference, is_given: bool, found: Autocorrelation | None = None) -> None:
-        self.reference = reference if is_given else reference.without_order()
-        self.is_given = is_given
-        self.autocorrelation = found or _autocorrelation(reference)
-        self.window = settings.window_for(reference.m)
-        self.tracker = _tracker(settings, reference, self.window)
-        self.raised = 0                 # alarms since the reference was learnt
+    def __init__(
+        self, settings: Settings, reference: Reference, is_given: bool = False, base: int | None = None, is_extended: bool = False,
+        found: Study | None = None, origin: Origin | None = None,
+    ) -> None:
         self._settings = settings
+        self.reference = reference.without_order()
+        self.is_given = is_given
+        self.base = settings.warmup if is_given else base or int(reference.m)
+        self.window = settings.window_for(reference.m, None if is_given else self.base)
+        self.study = found or study(reference, self.window, is_extended)
+        self.stride = self._stride()
+        self._gauges = self._planned()
+        self.tracker = self._tracker()
+        self.origin = origin
+        self._origin_tracker = origin.tracker(self.window) if origin else None
+        if self._origin_tracker:
+            self.tracker.lead(self._origin_tracker)
+        self.raised = 0                 # alarms since the reference was learnt
+
+    def _stride(self) -> int:
+        if not self.is_betting:
+            return 1
+        if self.is_stride_found:
+            return self.study.stride(self.reference.m if self.is_given else self.base)
+        return int(self._settings.stride)
+
+    @property
+    def is_betting(self) -> bool:
+        """Whether evidence raises the alarm, not a threshold."""
+        return self._settings.alarm == "evidence"
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether the reference is larger than when it was first watched beside."""
+        return not self.is_given and self.reference.m > self.base
+
+    @property
+    def is_stride_found(self) -> bool:
+        """Whether the stride follows from the reference."""
+        return self._settings.stride == AUTO
+
+    def as_origin(self) -> Origin:
+        """Return the stream's first reference."""
+        return self.origin or Origin(self.reference, self.study.autocorrelation, self.is_given)
 
     def prefill(self, values: Recent) -> None:
         """Put the newest values into the windows: the stream was watched while it was learnt."""
-        self.tracker.prefill(self._bins(values.newest(self.window)))
+        newest = values.newest(self.window)
+        self.tracker.prefill(bins_of(self.reference, newest))
+        if self.origin and self._origin_tracker:
+            self._origin_tracker.prefill(bins_of(self.origin.reference, newest))
 
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int, stop: int | None = None) -> tuple[int, int]:
         """Take clean values from `start` until one causes something, or until `stop`; return (index after the last one, verdict)."""
@@ -51,24 +96,34 @@ class Watching:
         if not isinstance(values, list):
             return self.tracker.update_many(values[:stop], start)
         while start < stop:
-            taken, verdict = self.tracker.update_bins(self._bins(values[start:min(stop, start + CHUNK)]), 0)
+            chunk = values[start:min(stop, start + CHUNK)]
+            taken, verdict = self.tracker.update_bins(bins_of(self.reference, chunk), 0)
+            if self.origin and self._origin_tracker:
+                self._origin_tracker.update_bins(bins_of(self.origin.reference, chunk[:taken]), 0)
             start += taken
             if verdict:
                 return start, verdict
         return start, 0
 
-    def histogram(self) -> Histogram:
-        """Return the reporting window beside the reference."""
-        bins = self.reference.bins
-        return Histogram(bins.labels(), np.array(self.tracker.counts(), float), bins.counts.copy())
+    def histogram(self, against: str = REFERENCE) -> Histogram:
+        """Return the reporting window beside the reference, or beside the origin."""
+        reference, tracker, _ = self._side(against)
+        return Histogram(reference.bins.labels(), np.array(tracker.counts(), float), reference.bins.counts.copy())
 
-    def estimate(self, measure: str, base: float | None = None) -> Estimate:
-        """Return the divergence of the reporting window from the reference."""
-        return self.estimates((measure,), base)[measure]
+    def estimate(self, measure: str, base: float | None = None, against: str = REFERENCE) -> Estimate:
+        """Return the divergence of the reporting window from the reference, or from the origin."""
+        return self.estimates((measure,), base, against)[measure]
 
-    def estimates(self, measures: Sequence[str], base: float | None = None) -> dict[str, Estimate]:
-        """Return many divergences of the reporting window from the reference."""
-        return estimates(np.array(self.tracker.counts(), float), self.reference.bins.counts, measures, base=base)
+    def estimates(self, measures: Sequence[str], base: float | None = None, against: str = REFERENCE) -> dict[str, Estimate]:
+        """Return many divergences of the reporting window; what follows from n and m counts them as n / tau and m / tau."""
+        reference, tracker, found = self._side(against)
+        counts = np.array(tracker.counts(), float)
+        return estimates(counts, reference.bins.counts, measures, found.tau, mean_tau=found.mean_tau, base=base)
+
+    def _side(self, against: str) -> tuple[Reference, Tracker, Autocorrelation]:
+        if against == ORIGIN and self.origin and self._origin_tracker:
+            return self.origin.reference, self._origin_tracker, self.origin.autocorrelation
+        return self.reference, self.tracker, self.study.autocorrelation
 
     def changes(self, measure: str) -> list[BinChange]:
         """Return every bin's part in the divergence of the reporting window, largest first; [] with an empty window."""
@@ -78,53 +133,76 @@ class Watching:
 
     def alarm_changes(self) -> list[BinChange]:
         """Return every bin's part in KL of the window that is farthest beyond its limit, or of the longest one: over the criterion's bins."""
-        readings = self.tracker.gauges()
-        beyond = [r["value"] / r["limit"] if r["filled"] == r["window"] and r["limit"] > 0 else 0.0 for r in readings]
+        readings = self.criterion()
+        beyond = [r.kl / r.limit if sum(r.window_counts) == r.window and r.limit > 0 else 0.0 for r in readings]
         farthest = readings[beyond.index(max(beyond))]
-        groups = np.arange(self.reference.bins.k) if self._settings.alarm == "threshold" else merged(self.reference.bins)
-        reference = np.bincount(groups, self.reference.bins.counts).astype(float)
-        return _changes(self.reference.bins.labels(groups), np.array(farthest["counts"], float), reference, "kl")
+        labels = self.reference.bins.labels(self._groups())
+        return _changes(labels, np.array(farthest.window_counts, float), np.array(farthest.reference_counts, float), "kl")
 
     def criterion(self) -> tuple[CriterionReading, ...]:
         """Return what each window of the criterion says now."""
-        source = "min_effect" if self._settings.alarm == "evidence" else "raise_at"
+        reference = tuple(np.bincount(self._groups(), self.reference.bins.counts).tolist())
         return tuple(
-            CriterionReading(g["window"], g["value"], g["limit"], source, g["filled"] == g["window"] and g["value"] > g["limit"])
-            for g in self.tracker.gauges()
+            CriterionReading(
+                g["window"], g["value"], g["limit"], plan.source, g["filled"] == g["window"] and g["value"] > g["limit"],
+                tuple(g["counts"]), reference,
+            )
+            for g, plan in zip(self.tracker.gauges(), self._gauges, strict=True)
         )
 
-    def guarantee(self) -> str:
-        """Return what holds of the budget: exact up to the first alarm of a reference of independent, distinct values at stride 1.
+    def _groups(self) -> npt.NDArray[np.intp]:
+        return np.arange(self.reference.bins.k) if self._settings.alarm == "threshold" else merged(self.reference.bins)
 
-        Void with a threshold alarm, and where the reference's autocorrelation is too strong for the stride.
-        """
-        if self._settings.alarm == "threshold" or not self.autocorrelation.is_weak(self._settings.stride):
-            return "void"
-        return "exact" if self.reference.is_exact and self._settings.stride == 1 and self.raised <= 1 else "approximate"
-
-    def relearns(self) -> int:
-        """Return how many observations a rebaseline learns from: as many as the reference has, the warm-up where it was given."""
-        return self._settings.warmup if self.is_given else int(self.reference.m)
+    def is_quiet(self) -> bool:
+        """Whether nothing is in the air: the evidence is low, and the longest window is full and within its limit."""
+        longest = self.tracker.gauges()[0]
+        is_within = longest["filled"] == longest["window"] and longest["value"] <= longest["limit"]
+        return is_within and self.tracker.evidence <= LOW * self.tracker.fed
 
     def to_state(self) -> WatchingState:
         """Return plain values from which `from_state` goes on."""
-        return WatchingState(None if self.is_given else self.reference.to_state(), self.tracker.to_state(), self.raised, self.autocorrelation)
+        reference, found = (None, None) if self.is_given else (self.reference.to_state(), self.study)
+        origin = self._origin_tracker.to_state() if self._origin_tracker else None
+        return WatchingState(reference, self.tracker.to_state(), self.base, self.raised, found, origin)
 
     @classmethod
-    def from_state(cls, settings: Settings, given: Reference | None, state: WatchingState) -> Watching:
+    def from_state(cls, settings: Settings, given: Given | None, state: WatchingState, origin: Origin | None) -> Watching:
         """Return what `to_state` described; raises ValueError or StateError where its parts do not fit."""
-        reference = given if state.reference is None else Reference.from_state(state.reference)
-        if reference is None or reference.kind != settings.kind:
+        reference, found = (Reference.from_state(state.reference), state.study) if state.reference else given or (None, None)
+        if reference is None or found is None or reference.kind != settings.kind:
             raise ValueError("its reference is missing or of another kind")
-        watching = cls(settings, reference, state.reference is None, state.autocorrelation)
-        check_counters(state.raised, state.autocorrelation.lag, state.tracker.seen, state.tracker.calm)
+        if not 0 < state.base <= max(reference.m, settings.warmup):
+            raise ValueError("its reference has shrunk")
+        found.check(reference.m, settings.window_for(reference.m, None if state.reference is None else state.base))
+        watching = cls(settings, reference, state.reference is None, state.base, found=found, origin=origin)
+        check_counters(state.raised, state.tracker.seen, state.tracker.calm)
         watching.tracker.restore(state.tracker)
         watching.raised = state.raised
+        if (watching._origin_tracker is None) != (state.origin is None):
+            raise ValueError("its window beside the origin is missing, or there is no origin")
+        if watching._origin_tracker and state.origin:
+            watching._origin_tracker.restore(state.origin)
         return watching
 
-    def _bins(self, values: list[Value]) -> npt.NDArray[np.uint8]:
-        bins = self.reference.bins
-        return bins.index(np.array(values, float)) if isinstance(bins, NumericBins) else bins.index(values)     # type: ignore[arg-type]
+    def _planned(self) -> list[GaugePlan]:
+        settings = self._settings
+        if settings.alarm == "threshold":
+            time = self.study.autocorrelation.mean_tau
+            return [threshold_gauge(self.reference, self.window, settings.measure, settings.raise_at, settings.resolve_at, time)]
+        return criterion_gauges(self.reference, self.window, settings.min_effect, self.study.variability)
+
+    def _tracker(self) -> Tracker:
+        settings, bins = self._settings, self.reference.bins
+        if settings.alarm == "threshold":
+            return Tracker(bins, self.window, self._gauges, None, 1, True, 1)
+        bets = stake(bins, settings.budget, self.stride)
+        return Tracker(bins, self.window, self._gauges, bets, self.stride, settings.min_effect is not None, self._gauges[0].window)
+
+
+def bins_of(reference: Reference, values: npt.NDArray[np.float64] | Sequence[Value]) -> npt.NDArray[np.uint8]:
+    """Return the bin of each clean value."""
+    bins = reference.bins
+    return bins.index(np.asarray(values, float)) if isinstance(bins, NumericBins) else bins.index(values)     # type: ignore[arg-type]
 
 
 def _changes(labels: list[str], window: Floats, reference: Floats, measure: str) -> list[BinChange]:
@@ -137,21 +215,6 @@ def _changes(labels: list[str], window: Floats, reference: Floats, measure: str)
     return sorted((BinChange(label, float(q), float(p), float(nats)) for label, q, p, nats in shares), key=lambda change: -change.nats)
 
 
-def _autocorrelation(reference: Reference) -> Autocorrelation:
-    if reference.order is None:
-        return Autocorrelation()
-    return autocorrelation(reference.bins, reference.order, int(reference.m) // LONGEST_LAG)
-
-
 def nothing_seen(measure: str, base: float | None = None) -> Estimate:
     """Return the estimate of a stream that has no reference yet: nothing is known."""
     return estimate(np.zeros(2), np.ones(2), measure, base=base)
-
-
-def _tracker(settings: Settings, reference: Reference, window: int) -> Tracker:
-    if settings.alarm == "threshold":
-        gauge = threshold_gauge(reference, window, settings.measure, settings.raise_at, settings.resolve_at)
-        return Tracker(reference.bins, window, [gauge], None, 1, True, 1)
-    gauges = criterion_gauges(reference, window, settings.min_effect)
-    bets = stake(reference.bins, settings.budget, settings.stride)
-    return Tracker(reference.bins, window, gauges, bets, settings.stride, settings.min_effect is not None, gauges[0].window)

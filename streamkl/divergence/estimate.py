@@ -93,23 +93,24 @@ MEASURES = {
 
 def estimate(
     window_counts: npt.ArrayLike, reference_counts: npt.ArrayLike, measure: str, tau: float = 1.0, *,
-    smoothing: float = 0.5, base: float | None = None,
+    mean_tau: float | None = None, smoothing: float = 0.5, base: float | None = None,
 ) -> Estimate:
     """Return measure(window || reference) with its bias taken off, never below 0, and its 95 % interval.
 
     window_counts, reference_counts: shape (k,), counts, not shares: their totals n and m tell the precision.
-    tau: autocorrelation time in observations; n and m count as n/tau and m/tau. In nats, or in units of log `base`.
+    tau: autocorrelation time in observations; n and m count as n/tau and m/tau. mean_tau: the same for the bias alone, the average over
+    the bins, at most tau; None: tau. In nats, or in units of log `base`.
     Raises ValueError for an empty reference, an unknown measure or bad input; an empty window gives NaN in [0, inf].
     Source: Paninski (2003), "Estimation of Entropy and Mutual Information", and the delta method.
     >>> [round(x, 3) for x in estimate([90, 10], [500, 500], "kl")[:4]]
     [0.354, 0.215, 0.493, 0.359]
     """
-    return estimates(window_counts, reference_counts, (measure,), tau, smoothing=smoothing, base=base)[measure]
+    return estimates(window_counts, reference_counts, (measure,), tau, mean_tau=mean_tau, smoothing=smoothing, base=base)[measure]
 
 
 def estimates(
     window_counts: npt.ArrayLike, reference_counts: npt.ArrayLike, measures: Sequence[str], tau: float = 1.0, *,
-    smoothing: float = 0.5, base: float | None = None,
+    mean_tau: float | None = None, smoothing: float = 0.5, base: float | None = None,
 ) -> dict[str, Estimate]:
     """Return measure -> `estimate` of many measures of the same counts, for little more than one costs.
 
@@ -117,31 +118,47 @@ def estimates(
     ['kl', 'js']
     """
     rules = {measure: _rule(measure, base) for measure in measures}
-    if not (math.isfinite(tau) and tau > 0):
-        raise ValueError(f"tau={tau} must be a finite autocorrelation time above 0; 1 means independent observations")
+    slow, mean = _checked_times(tau, mean_tau)
     pseudo_count = checked_smoothing(smoothing)
     window, reference = aligned(window_counts, reference_counts, ("window_counts", "reference_counts"))
-    per_m = tau * side(reference, "reference_counts").per_observation()
+    per_m = side(reference, "reference_counts").per_observation()
     if not window.any():
         return {measure: Estimate(math.nan, 0.0, math.inf, math.nan, unit) for measure, (_, unit) in rules.items()}
-    per_n = tau * side(window, "window_counts").per_observation()
-    degrees = int(((window > 0) | (reference > 0)).sum()) - 1
+    per_n = side(window, "window_counts").per_observation()
+    sizes = Sizes(per_n, per_m, int(((window > 0) | (reference > 0)).sum()) - 1, slow, mean)
     both = shares(window, reference, pseudo_count)
-    return {measure: _estimate(rule, unit, both, (per_n, per_m, degrees), base) for measure, (rule, unit) in rules.items()}
+    return {measure: _estimate(rule, unit, both, sizes, base) for measure, (rule, unit) in rules.items()}
 
 
-def _estimate(rule: Measure, unit: str, s: Shares, sizes: tuple[float, float, int], base: float | None) -> Estimate:
-    scaled = (x / unit_of_log(base) for x in _interval(rule, s, *sizes))
+class Sizes(NamedTuple):
+    """1/n, 1/m, the degrees of freedom, and the autocorrelation times of the slowest direction and on average."""
+
+    per_n: float
+    per_m: float
+    degrees: int
+    tau: float
+    mean_tau: float
+
+
+def _checked_times(tau: float, mean_tau: float | None) -> tuple[float, float]:
+    mean = tau if mean_tau is None else mean_tau
+    if not (math.isfinite(tau) and 0 < mean <= tau):
+        raise ValueError(f"tau={tau}, mean_tau={mean_tau} must be autocorrelation times, finite, above 0, the mean at most tau; 1: independent")
+    return tau, mean
+
+
+def _estimate(rule: Measure, unit: str, s: Shares, sizes: Sizes, base: float | None) -> Estimate:
+    scaled = (x / unit_of_log(base) for x in _interval(rule, s, sizes))
     value, low, high, plug_in = (math.sqrt(x) if rule.is_root else x for x in scaled)
     return Estimate(value, low, high, plug_in, unit)
 
 
-def _interval(rule: Measure, s: Shares, per_n: float, per_m: float, degrees: int) -> tuple[float, float, float, float]:
+def _interval(rule: Measure, s: Shares, sizes: Sizes) -> tuple[float, float, float, float]:
     """Return value, low, high and plug-in of the sum of terms in nats."""
     plug_in = min(summed(TERMS[rule.terms](s)), rule.bound)
-    bias, null_variance = _null_law(rule, s, per_n, per_m, degrees)
+    bias, null_variance = _null_law(rule, s, sizes)
     value = plug_in if math.isinf(plug_in) else max(plug_in - bias, 0.0)
-    variance = _variance(rule, s, per_n, per_m) + null_variance
+    variance = _variance(rule, s, sizes) + null_variance
     if not math.isfinite(variance):
         return value, 0.0, rule.bound, plug_in
     reach = TWO_SIDED * math.sqrt(variance)
@@ -149,25 +166,26 @@ def _interval(rule: Measure, s: Shares, per_n: float, per_m: float, degrees: int
     return value, max(value - reach, 0.0), min(above + reach, rule.bound), plug_in
 
 
-def _null_law(rule: Measure, s: Shares, per_n: float, per_m: float, degrees: int) -> tuple[float, float]:
+def _null_law(rule: Measure, s: Shares, sizes: Sizes) -> tuple[float, float]:
     """Return the mean and the variance of the plug-in without change; for total variation the mean alone."""
-    e = per_n + per_m
-    if degrees == 0:
+    e = sizes.mean_tau * (sizes.per_n + sizes.per_m)
+    if sizes.degrees == 0:
         return 0.0, 0.0
     if rule.factor is not None:
-        return rule.factor * degrees * e, 2 * rule.factor * rule.factor * degrees * e * e
-    weight = per_m / e if math.isfinite(e) and e > 0 else 0.5
+        slowest = sizes.tau * (sizes.per_n + sizes.per_m)       # the squares of the times sum to at most their sum times the largest
+        return rule.factor * sizes.degrees * e, 2 * rule.factor * rule.factor * sizes.degrees * e * slowest
+    weight = sizes.per_m / (sizes.per_n + sizes.per_m) if math.isfinite(e) and e > 0 else 0.5
     pooled = weight * s.p + (1 - weight) * s.q
     deviation = np.sqrt(pooled * (1 - pooled) * e)  # of p - q in each bin, whose absolute value is folded normal
     return math.fsum(np.nan_to_num(deviation).tolist()) / math.sqrt(2 * math.pi), 0.0
 
 
-def _variance(rule: Measure, s: Shares, per_n: float, per_m: float) -> float:
-    """Return the delta method's variance: Var_p(f'(r)) / n + Var_q(f(r) - r f'(r)) / m."""
+def _variance(rule: Measure, s: Shares, sizes: Sizes) -> float:
+    """Return the delta method's variance: tau times Var_p(f'(r)) / n + Var_q(f(r) - r f'(r)) / m."""
     with np.errstate(all="ignore"):
         log_r = log_ratio(s)
         by_p, by_q = rule.gradients(np.exp(log_r), log_r)
-        return _spread(s.p, by_p) * per_n + _spread(s.q, by_q) * per_m
+        return sizes.tau * (_spread(s.p, by_p) * sizes.per_n + _spread(s.q, by_q) * sizes.per_m)
 
 
 def _spread(weights: FloatArray, values: FloatArray) -> float:

@@ -27,7 +27,7 @@ class ReferenceState:
     kind: str
     is_exact: bool
     edges: bytes
-    counts: bytes
+    counts: list[int | float]
     missing: float
     kept: list[str | tuple[str, int | float | bool]]
     order: bytes | None
@@ -133,14 +133,14 @@ class Reference:
         """Return plain values from which `from_state` makes the same reference."""
         bins, order = self.bins, None if self.order is None else self.order.tobytes()
         if isinstance(bins, NumericBins):
-            return ReferenceState(self.kind, self.is_exact, bins.edges.tobytes(), bins.cells.tobytes(), float(bins.counts[-1]), [], order)
-        return ReferenceState(self.kind, self.is_exact, b"", bins.counts.tobytes(), float(bins.counts[-1]), list(bins.kept), order)
+            return ReferenceState(self.kind, self.is_exact, bins.edges.tobytes(), _short(bins.cells), float(bins.counts[-1]), [], order)
+        return ReferenceState(self.kind, self.is_exact, b"", _short(bins.counts), float(bins.counts[-1]), list(bins.kept), order)
 
     @classmethod
     def from_state(cls, state: ReferenceState) -> Reference:
         """Return the reference of `to_state`; raises StateError where its parts do not fit each other."""
         try:
-            counts, edges = np.frombuffer(state.counts), np.frombuffer(state.edges)
+            counts, edges = np.array(state.counts, float), np.frombuffer(state.edges)
             _check_counts(counts, state.missing)
             bins = _bins_of(state, counts, edges)
             order = None if state.order is None else np.frombuffer(state.order, np.uint8)
@@ -161,6 +161,11 @@ def _bins_of(state: ReferenceState, counts: Floats, edges: Floats) -> NumericBin
     if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and are_categories(state.kept):
         return CategoricalBins(state.kept, counts.copy())
     raise ValueError(f"{len(counts)} counts do not fit a {state.kind} one")
+
+
+def _short(counts: Floats) -> list[int | float]:
+    """Return counts as whole numbers where they are, which are stored in fewer bytes."""
+    return [int(count) if count.is_integer() else count for count in counts.tolist()]
 
 
 def _are_distinct(values: Floats) -> bool:

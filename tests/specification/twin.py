@@ -1,42 +1,45 @@
 """TwinDetector: the life of a Detector told slowly - plain lists, every count taken afresh, every divergence by its formula.
 
-Rule 1: bins, experts and evidence are `specification.evidence`'s; nothing of streamkl is imported.
+Rule 1: what follows from a reference is `specification.learned`'s, the evidence `specification.evidence`'s; nothing of streamkl is imported.
 Rule 2: an event is a tuple (kind, index, episode, evidence); no event is None.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from specification.evidence import LEAST_REFERENCE, CategoricalBins, Evidence, NumericBins, bin_masses
+from specification.evidence import LEAST_REFERENCE, Evidence
+from specification.learned import Learned, autocorrelation_time, indices_of, merged_bins
+from specification.study import direct_kl, smoothed
 
-CRITERION_MASSES = bin_masses(16, 4)
+__all__ = ["TwinDetector", "corrected", "direct_js", "direct_kl", "merged_bins"]
+
+COVER = 50                 # a reference should hold so many autocorrelation times
+GROWTH, WORTH = 2, 1.25    # a reference that matures doubles; the last step must be worth it
+LOOKS = 8                  # else it is looked at again after its first size divided by this
+LOW = 4                    # evidence above so many times its average, one for each bet, is in the air
+OUTAGE = 20                # what is learnt after an alarm begins with at most this part of it missing in a row
+CALM = 1.5                 # an episode is calm below the limit divided by this
 Event = tuple[str, int, int, float]
 
 
-def as_number(x) -> float:
-    """A numeric observation as a float: None is NaN, what is beyond the range of float is infinite."""
-    if x is None:
-        return math.nan
-    try:
-        return float(x)
-    except OverflowError:
-        return math.inf if x > 0 else -math.inf
+class Reading(NamedTuple):
+    """One window of the criterion as it is now; `open` only where it is full and beyond its limit."""
+
+    window: int
+    kl: float
+    limit: float
+    source: str
+    open: bool
+    window_counts: np.ndarray
+    reference_counts: np.ndarray
 
 
 def is_missing(x) -> bool:
     return x is None or x != x
-
-
-def smoothed(counts: np.ndarray) -> np.ndarray:
-    return (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
-
-
-def direct_kl(window: np.ndarray, reference: np.ndarray) -> float:
-    p, q = smoothed(np.asarray(window, float)), smoothed(np.asarray(reference, float))
-    return math.fsum(p * np.log(p / q))
 
 
 def direct_js(window: np.ndarray, reference: np.ndarray) -> float:
@@ -45,44 +48,14 @@ def direct_js(window: np.ndarray, reference: np.ndarray) -> float:
     return 0.5 * math.fsum(p * np.log(p / middle)) + 0.5 * math.fsum(q * np.log(q / middle))
 
 
-def corrected(measure: str, window: np.ndarray, reference: np.ndarray) -> float:
-    """max(0, plug-in - bias); k counts the bins occupied in the window or in the reference, as the estimates count them."""
+def corrected(measure: str, window: np.ndarray, reference: np.ndarray, mean_tau: float = 1.0) -> float:
+    """max(0, plug-in - bias); k counts the bins occupied in the window or in the reference, as the estimates count them.
+
+    mean_tau: autocorrelation time of the reference averaged over its bins; n / mean_tau and m / mean_tau observations count.
+    """
     occupied = int(((np.asarray(window) + np.asarray(reference)) > 0).sum())
     plug_in, share = (direct_kl(window, reference), 2) if measure == "kl" else (direct_js(window, reference), 8)
-    return max(0.0, plug_in - (occupied - 1) / share * (1 / np.sum(window) + 1 / np.sum(reference)))
-
-
-def merged_bins(bins) -> tuple[np.ndarray, int]:
-    """Own bin -> bin of the criterion, and how many of these there are; as `merged()` in spec/rule.py."""
-    if isinstance(bins, CategoricalBins):
-        return np.arange(bins.k), bins.k
-    inner = bins.g[:-2] / bins.g[:-2].sum()
-    middle = np.cumsum(inner) - inner / 2
-    cells = np.searchsorted(np.cumsum(CRITERION_MASSES)[:-1], middle, "left")
-    groups = np.unique(cells)
-    return np.r_[np.searchsorted(groups, cells), len(groups), len(groups) + 1], len(groups) + 2
-
-
-class Learned:
-    """Everything that follows from one reference: bins, counts, windows, limits."""
-
-    def __init__(self, values: list, kind: str, window: int | None, min_effect: float | None) -> None:
-        self.bins = NumericBins(np.array([as_number(v) for v in values])) if kind == "numeric" else CategoricalBins(values)
-        self.kind = kind
-        self.own = [self.bin(v) for v in values]
-        self.m = len(values)
-        self.counts = np.bincount(self.own, minlength=self.bins.k).astype(float)
-        self.report = window if window is not None else min(max(self.m // 4, 100), 1000)
-        longest = min(self.report, self.m // 4)
-        self.windows = [longest] + [longest // part for part in (4, 16) if longest // part >= 30]
-        self.merge, self.merged_k = merged_bins(self.bins)
-        self.merged_counts = np.bincount(self.merge[self.own], minlength=self.merged_k).astype(float)
-        occupied = int((self.merged_counts > 0).sum())
-        effect = 0.05 if min_effect is None else min_effect
-        self.limits = [effect + (occupied - 1) / 2 * (1 / w + 1 / self.m) for w in self.windows]
-
-    def bin(self, x) -> int:
-        return int(self.bins.index([as_number(x)])[0] if self.kind == "numeric" else self.bins.index([x])[0])
+    return max(0.0, plug_in - (occupied - 1) / share * (mean_tau / np.sum(window) + mean_tau / np.sum(reference)))
 
 
 class TwinDetector:
@@ -96,7 +69,9 @@ class TwinDetector:
         false_alarms: float = 1e6,
         warmup: int = 600,
         window: int | None = None,
-        stride: int = 1,
+        extend: int = 4,
+        mature_until: int = 10_000,
+        stride: int | str = "auto",
         min_effect: float | None = 0.05,
         on_drift: str = "rebaseline",
         hold_for: int | None = None,
@@ -105,18 +80,18 @@ class TwinDetector:
         raise_at: float = 0.1,
         resolve_at: float = 0.05,
     ) -> None:
-        self.kind, self.budget, self.warmup, self.window, self.stride = kind, float(false_alarms), warmup, window, stride
+        self.kind, self.budget, self.warmup, self.extend, self.window = kind, float(false_alarms), warmup, extend, window
+        self.mature_until = 0 if alarm == "threshold" else mature_until
+        self.asked_stride = 1 if alarm == "threshold" else stride
         self.min_effect, self.on_drift, self.hold_for = min_effect, on_drift, hold_for
         self.alarm, self.measure, self.raise_at, self.resolve_at = alarm, measure, raise_at, resolve_at
         self.n = self.episode = 0
-        self.needed, self.next_kind = warmup, "reference.learned"
-        self.raw: list = []
-        self.state = "learning"
-        self.past: list[int] = []
+        self.first: Learned | None = None
         self.learned: Learned | None = None
+        self._begin_learning("reference.learned", warmup, keep=max(20, extend) * warmup)
         if reference is not None:
             self._adopt(list(reference), prefill=False)
-            self.after_alarm = warmup
+            self.after_alarm, self.growing = warmup, None
 
     # ------------------------------------------------------------------ one observation
 
@@ -127,28 +102,72 @@ class TwinDetector:
     def rebaseline(self) -> Event | None:
         """By hand: now, if enough was seen since the alarm; else when enough is seen."""
         if self.state == "watching":
-            self.needed, self.next_kind, self.raw, self.state = self.after_alarm, "reference.rebaselined", [], "learning"
+            self._begin_learning("reference.rebaselined", self.after_alarm, keep=20 * self.after_alarm)
         elif self.state == "drifting":
             self.by_hand = True
             return self._rebaseline_if_seen()
         return None
 
-    def _adopt(self, values: list, prefill: bool) -> None:
-        self.learned = Learned(values, self.kind, self.window, self.min_effect)
-        self.past = list(self.learned.own) if prefill else []
-        self.bets = Evidence(self.learned.bins, self.budget, self.stride)
-        self._keep()
-        self.fed = self.phase = 0
-        self.after_alarm = self.learned.m
-        self.raw = []
-        self.state = "watching"
+    # ------------------------------------------------------------------ learning
+
+    def _begin_learning(self, next_kind: str, needed: int, keep: int) -> None:
+        self.next_kind, self.needed, self.keep = next_kind, needed, keep
+        self.seen = 0
+        self.raw: list = []
+        self.state = "learning"
+        self.is_extended = False
 
     def _learn(self, x) -> Event | None:
-        self.raw = [*self.raw, x][-20 * self.needed :]
-        if len(self.raw) < self.needed or self._not_missing(self.raw) < LEAST_REFERENCE:
+        self.seen += 1
+        self.raw = [*self.raw, x][-self.keep :]
+        if self.seen < self.needed or self._not_missing(self.raw) < LEAST_REFERENCE or self._goes_on_learning():
             return None
         self._adopt(self.raw, prefill=True)
         return self._event(self.next_kind)
+
+    def _grow(self) -> Event | None:
+        """Learn the reference again where it is due and nothing is in the air."""
+        if self.growing is None or self.size < self.due:
+            return None
+        longest = self.criterion()[0]
+        if sum(longest.window_counts) < longest.window or longest.kl > longest.limit or self.bets.evidence > LOW * self.fed:
+            self.due = self.size + max(1, self.after_alarm // LOOKS)
+            return None
+        self._adopt(self.growing, prefill=True, base=self.after_alarm)
+        return self._event("reference.learned")
+
+    def _next_size(self, m: int) -> int | None:
+        size = min(GROWTH * m, self.mature_until)
+        return size if size >= WORTH * m else None
+
+    def _goes_on_learning(self) -> bool:
+        """The first reference is learnt for longer while it holds too few autocorrelation times."""
+        m, most = len(self.raw), self.extend * self.warmup
+        if self.next_kind != "reference.learned" or m >= most or m >= COVER * autocorrelation_time(self.raw, self.kind):
+            return False
+        self.needed = min(m + self.warmup // 2, most)
+        self.is_extended = True
+        return True
+
+    def _adopt(self, values: list, prefill: bool, base: int | None = None) -> None:
+        is_extended = self.learned.is_extended if base else self.is_extended
+        self.learned = Learned(
+            values, self.kind, window=self.window, min_effect=self.min_effect, stride=self.asked_stride, is_extended=is_extended, base=base,
+        )
+        self.first = self.first or self.learned
+        self.past = list(self.learned.own) if prefill else []
+        self.past_values = list(values) if prefill else []
+        self.bets = Evidence(self.learned.bins, self.budget, self.learned.stride)
+        self._keep()
+        self.fed = self.phase = self.alarms = 0
+        self.after_alarm = base or self.learned.m
+        self.size, self.due = self.learned.m, self._next_size(self.learned.m)
+        self.growing = list(values) if self.due else None
+        self.is_extended = False
+        self.raw = []
+        self.state = "watching"
+
+    # ------------------------------------------------------------------ watching
 
     def _watch(self, x) -> Event | None:
         b = self._push(x)
@@ -156,9 +175,12 @@ class TwinDetector:
             value = self._threshold_value()
             return self._raise(0.0) if value is not None and value >= self.raise_at else None
         self._feed(b)
+        if self.growing is not None:
+            self.growing = [*self.growing, x][-self.mature_until:]
+            self.size += 1
         if self.bets.evidence >= self.bets.budget and self._criterion_is_open():
             return self._raise(self.stride * self.bets.evidence)
-        return None
+        return self._grow()
 
     def _feed(self, b: int) -> None:
         bets = self.bets
@@ -180,22 +202,23 @@ class TwinDetector:
         bets.P[:] = 0.0
         bets.evidence = 0.0
         self.episode += 1
+        self.alarms += 1
         self.state = "drifting"
         self.since = self.calm = 0
         self.raw = []
         self.by_hand = False
         return self._event("drift.raised", evidence)
 
+    # ------------------------------------------------------------------ drifting
+
     def _drift(self, x) -> Event | None:
         self._push(x)
         self.since += 1
         self.raw = [*self.raw, x][-self.after_alarm :]
-        calm = self._is_calm()
-        self.calm = self.calm + 1 if calm else 0
-        hold_for = self.hold_for if self.hold_for is not None else max(self.after_alarm, 2 * self.learned.report)
-        if self.by_hand or (self.on_drift == "rebaseline" and self.since >= hold_for):
+        self.calm = self.calm + 1 if self._is_calm() else 0
+        if self.by_hand or (self.on_drift == "rebaseline" and self.since >= self._hold_for()):
             return self._rebaseline_if_seen()
-        if self.calm >= (1 if self.alarm == "threshold" else self.learned.windows[0]):
+        if self.calm >= (1 if self.alarm == "threshold" else self.learned.limits[0].window):
             return self._resolve()
         return None
 
@@ -208,14 +231,25 @@ class TwinDetector:
         return self._event("drift.resolved")
 
     def _rebaseline_if_seen(self) -> Event | None:
-        if self.since < self.after_alarm or self._not_missing(self.raw) < LEAST_REFERENCE:
+        if self.since < self.after_alarm or self._not_missing(self.raw) < LEAST_REFERENCE or self._outage() > self.after_alarm // OUTAGE:
             return None
         self._adopt(self.raw, prefill=True)
         return self._event("reference.rebaselined")
 
+    def _hold_for(self) -> int:
+        if self.hold_for is not None:
+            return self.hold_for
+        has_grown = self.learned.m > self.learned.base
+        return max(self.after_alarm, 4 * self.learned.windows[0] if has_grown else 2 * self.learned.report)
+
+    def _outage(self) -> int:
+        """How many of the oldest values, in a row, are missing."""
+        return next(i for i, x in enumerate(self.raw) if not is_missing(x))
+
     # ------------------------------------------------------------------ what it sees
 
     def _push(self, x) -> int:
+        self.past_values.append(x)
         self.past.append(self.learned.bin(x))
         return self.past[-1]
 
@@ -228,36 +262,58 @@ class TwinDetector:
     def _threshold_value(self) -> float | None:
         if len(self.past) < self.learned.report:
             return None
-        return corrected(self.measure, *self.histogram())
+        return corrected(self.measure, *self.histogram(), self.learned.mean_tau)
 
     def _is_calm(self) -> bool:
         if self.alarm == "threshold":
             value = self._threshold_value()
             return value is not None and value <= self.resolve_at
         longest = self.criterion()[0]
-        return longest is not None and longest <= self.learned.limits[0] / 1.5
+        return sum(longest.window_counts) == longest.window and longest.kl <= longest.limit / CALM
 
     def _criterion_is_open(self) -> bool:
-        if self.min_effect is None:
-            return True
-        return any(kl is not None and kl > limit for kl, limit in zip(self.criterion(), self.learned.limits, strict=True))
+        return self.min_effect is None or any(reading.open for reading in self.criterion())
 
-    def criterion_counts(self) -> list[np.ndarray]:
-        """Merged counts of each criterion window, full or not."""
-        merge = self.learned.merge
-        return [np.bincount(merge[self.past[-w:]], minlength=self.learned.merged_k).astype(float) if self.past else np.zeros(self.learned.merged_k)
-                for w in self.learned.windows]
+    # ------------------------------------------------------------------ readings
 
-    def criterion(self) -> list[float | None]:
-        """KL of each criterion window, None while it fills."""
-        return [direct_kl(c, self.learned.merged_counts) if c.sum() == w else None
-                for w, c in zip(self.learned.windows, self.criterion_counts(), strict=True)]
-
-    def histogram(self) -> tuple[np.ndarray, np.ndarray]:
-        """Counts of the reporting window and of the reference over the stream's own bins."""
-        recent = self.past[-self.learned.report :]
-        return np.bincount(recent, minlength=self.learned.bins.k).astype(float) if recent else np.zeros(self.learned.bins.k), self.learned.counts
+    @property
+    def stride(self) -> int:
+        """One in so many observations is fed; that of the current reference."""
+        return self.learned.stride
 
     @property
     def evidence(self) -> float:
         return self.stride * self.bets.evidence if self.state == "watching" and self.alarm == "evidence" else 0.0
+
+    def criterion(self) -> list[Reading]:
+        """Each window as it is, full or not; none while learning and for a threshold alarm."""
+        if self.state == "learning" or self.alarm == "threshold":
+            return []
+        return [self._reading(*limit) for limit in self.learned.limits]
+
+    def _reading(self, window: int, limit: float, source: str) -> Reading:
+        learned, recent = self.learned, self.past[-window:]
+        counts = np.bincount([int(learned.merge[b]) for b in recent], minlength=learned.merged_k).astype(float)
+        kl = direct_kl(counts, learned.merged_counts)
+        return Reading(window, kl, limit, source, len(recent) == window and kl > limit, counts, learned.merged_counts)
+
+    def histogram(self, against: str = "reference") -> tuple[np.ndarray, np.ndarray]:
+        """Counts of the reporting window and of the reference over its own bins: the current reference's, or the first one's ("origin")."""
+        learned = self.learned if against == "reference" else self.first
+        window = self.learned.report
+        recent = self.past[-window:] if against == "reference" else indices_of(self.past_values[-window:], learned.bins)
+        return np.bincount(np.array(recent, int), minlength=learned.bins.k).astype(float), learned.counts
+
+    def times(self, against: str = "reference") -> tuple[float, float]:
+        """tau and mean_tau of the reference that is compared with."""
+        learned = self.learned if against == "reference" else self.first
+        return learned.tau, learned.mean_tau
+
+    def guarantee(self, of: str = "now") -> str:
+        """Of the next alarm while watching, of the last one while drifting; of="event": of the alarm that the newest event is about."""
+        if self.state == "learning" or self.alarm == "threshold":
+            return "void"
+        next_one = of == "now" and self.state == "watching"
+        holds = self.learned.guarantee(self.alarms if next_one else max(0, self.alarms - 1))
+        has_fixed_size = self.growing is None and self.learned.m == self.learned.base
+        return holds if has_fixed_size or holds == "void" else "approximate"

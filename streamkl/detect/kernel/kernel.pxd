@@ -68,6 +68,7 @@ cdef extern from "tracker.h":
         evidence_t evidence
         int stride, phase, is_drifting, is_settled
         int64_t calm, calm_needed, seen
+    char *take(char *block, size_t *used, size_t size) nogil
     void tracker_push(tracker_t *a, int b) nogil
     int tracker_take_bin(tracker_t *a, int b) nogil
     int tracker_take(tracker_t *a, const cells_t *cells, double x) nogil

@@ -6,7 +6,7 @@ Rule 2: a state is checked before a byte of it reaches the kernel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -17,7 +17,7 @@ MOST_EVENTS = 2**53
 
 @dataclass(frozen=True)
 class EvidenceState:
-    """The bets of one stream; arrays are little-endian doubles, histories one byte a bin, oldest first."""
+    """The bets of one stream; arrays are little-endian doubles, the history is packed bins, oldest first."""
 
     g: bytes
     kept: bytes
@@ -43,34 +43,56 @@ class EvidenceState:
         _check_numbers(self.plug_in, PLUG_INS, 0.0, 1e300)
         if not 0.999 < self.total / np.frombuffer(self.g).sum() < 1.001 or not 0 <= self.s < 1e300:
             raise ValueError("its weights do not sum to their total, or its evidence is out of range")
-        if not 0 <= self.fed <= self.clock <= MOST_EVENTS or self.refresh_at < 0 or len(self.history) != min(self.fed, HISTORY):
-            raise ValueError("its history of bets does not fit its counters")
+        if not 0 <= self.fed <= self.clock <= MOST_EVENTS or self.refresh_at < 0:
+            raise ValueError("its counters of bets are out of range")
         if any(len(flags) != 2 or flags.strip(b"\0\1") for flags in (self.is_unseen, self.kept_unseen)):
             raise ValueError("what it has never met is not told by two flags")
-        _check_bins(self.history, bins)
 
 
 @dataclass(frozen=True)
 class TrackerState:
-    """The window (bins, oldest first), where the stream is in its life, and its bets.
+    """The window (`filled` bins, packed, oldest first), where the stream is in its life, and its bets.
 
     That an episode can no longer resolve is not here: it follows from `EpisodeState.is_due`.
     """
 
     window: bytes
+    filled: int
     is_drifting: bool
     phase: int
     calm: int
     seen: int
     evidence: EvidenceState | None
 
-    def check(self, bins: int, capacity: int, stride: int, experts: int) -> None:
+    @classmethod
+    def of(
+        cls, window: bytes, is_drifting: bool, phase: int, calm: int, seen: int, evidence: EvidenceState | None, stride: int, bins: int
+    ) -> TrackerState:
+        """Return the state: bins in as few bits as they need, the history of bets without what the window holds already."""
+        if evidence:
+            shared = len(window) if stride == 1 and not is_drifting else 0      # then every observation was bet on
+            history = evidence.history[:max(0, len(evidence.history) - shared)]
+            evidence = replace(evidence, history=_packed(history, bins))
+        return cls(_packed(window, bins), len(window), is_drifting, phase, calm, seen, evidence)
+
+    def bins_in_window(self, bins: int) -> bytes:
+        """Return the bins in the window, oldest first; raises ValueError where there are none such."""
+        return _unpacked(self.window, self.filled, bins)
+
+    def bets(self, window: bytes, stride: int, bins: int) -> bytes:
+        """Return the whole history of bets; raises ValueError where it does not fit the counters."""
+        if self.evidence is None:
+            raise ValueError("its evidence is missing")
+        fed = min(self.evidence.fed, HISTORY)
+        shared = min(len(window), fed) if stride == 1 and not self.is_drifting else 0
+        return _unpacked(self.evidence.history, fed - shared, bins) + window[len(window) - shared:]
+
+    def check(self, capacity: int, stride: int, bins: int, experts: int) -> None:
         """Raise ValueError unless this can be the state of a tracker of that size; experts: 0 where it does not bet."""
-        if len(self.window) > capacity or not 0 <= self.phase < stride:
+        if not 0 <= self.filled <= capacity or not 0 <= self.phase < stride:
             raise ValueError("its window or phase is out of range")
         if (self.evidence is None) == (experts > 0):
             raise ValueError("its evidence does not fit the alarm")
-        _check_bins(self.window, bins)
         if self.evidence is not None:
             self.evidence.check(bins, experts)
 
@@ -93,6 +115,24 @@ def _check_numbers(stored: bytes, count: int, least: float, most: float) -> None
         raise ValueError("one of its numbers is out of range")
 
 
-def _check_bins(stored: bytes, bins: int) -> None:
-    if stored and max(stored) >= bins:
+def _packed(stored: bytes, bins: int) -> bytes:
+    """Return bins, one a byte, in as few bits each as any of them needs."""
+    bits = np.unpackbits(np.frombuffer(stored, np.uint8)[:, None], axis=1)
+    return np.packbits(bits[:, 8 - _bits(bins):]).tobytes()
+
+
+def _unpacked(packed: bytes, count: int, bins: int) -> bytes:
+    """Return `count` bins, one a byte; raises ValueError where they are not so many, or one does not exist."""
+    width = _bits(bins)
+    if len(packed) != -(-count * width // 8):
+        raise ValueError(f"{count} bins are stored in {len(packed)} bytes")
+    bits = np.zeros((count, 8), np.uint8)
+    bits[:, 8 - width:] = np.unpackbits(np.frombuffer(packed, np.uint8), count=count * width).reshape(count, width)
+    found = np.packbits(bits)
+    if count and int(found.max()) >= bins:
         raise ValueError("one of its bins does not exist")
+    return found.tobytes()
+
+
+def _bits(bins: int) -> int:
+    return max(1, (bins - 1).bit_length())

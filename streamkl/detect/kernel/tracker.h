@@ -24,6 +24,14 @@ typedef struct {
     int64_t seen;
 } tracker_t;
 
+/* The next `size` bytes of a block, a cache line apart from their neighbours; of no block: only what is used is counted. */
+INLINE char *take(char *block, size_t *used, size_t size)
+{
+    char *place = block == NULL ? NULL : block + *used;
+    *used += (size + 63) / 64 * 64;
+    return place;
+}
+
 INLINE void tracker_push_ring(tracker_t *a, int b)
 {
     if (a->filled == a->capacity)

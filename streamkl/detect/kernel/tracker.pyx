@@ -33,6 +33,7 @@ cdef class Tracker:
     cdef bint is_numeric, is_busy
     cdef dict texts
     cdef object find
+    cdef Tracker follower
 
     def __cinit__(self, bins, int window, gauges, stake, int stride, bint has_criterion, int64_t calm_needed):
         self.owned = []
@@ -58,10 +59,15 @@ cdef class Tracker:
     def update(self, x):
         """Take one observation; return what it caused."""
         cdef void *found
-        if self.is_busy:
-            self._refuse_threads()
+        self._refuse_threads()
+        cdef double number
         if self.is_numeric:
-            return tracker_take(&self.t, &self.cells, PyFloat_AS_DOUBLE(x) if PyFloat_Check(x) else as_float(x))
+            number = PyFloat_AS_DOUBLE(x) if PyFloat_Check(x) else as_float(x)
+            if self.follower is not None:
+                tracker_take(&self.follower.t, &self.follower.cells, number)
+            return tracker_take(&self.t, &self.cells, number)
+        if self.follower is not None:
+            self.follower.update(x)
         if type(x) is str:
             found = <void *>PyDict_GetItem(self.texts, x)
             if found != NULL:
@@ -72,21 +78,21 @@ cdef class Tracker:
         """Take observations from `start` until one causes something; return (index after it, what it caused)."""
         cdef int verdict = QUIET
         cdef int64_t taken = 0
-        if self.is_busy:
-            self._refuse_threads()
+        self._refuse_threads()
         if start < values.shape[0]:
             self.is_busy = True             # set and read with the interpreter's lock held
             with nogil:
                 taken = tracker_take_many(&self.t, &self.cells, &values[start], values.shape[0] - start, &verdict)
             self.is_busy = False
+            if self.follower is not None:
+                self.follower.update_many(values[:start + taken], start)
         return start + taken, verdict
 
     def update_bins(self, const uint8_t[::1] bins, Py_ssize_t start):
         """The same for bins."""
         cdef int verdict = QUIET
         cdef int64_t taken = 0
-        if self.is_busy:
-            self._refuse_threads()
+        self._refuse_threads()
         if start < bins.shape[0]:
             self.is_busy = True
             with nogil:
@@ -100,8 +106,14 @@ cdef class Tracker:
         for i in range(bins.shape[0]):
             tracker_push(&self.t, bins[i])
 
-    cdef int _refuse_threads(self) except -1:
-        raise RuntimeError("another thread is updating this detector; give each thread its own, or take a lock around it")
+    def lead(self, Tracker follower not None):
+        """Let a follower take the numbers and texts that this one takes from now on; bins are its caller's."""
+        self.follower = follower
+
+    cdef inline int _refuse_threads(self) except -1:
+        if self.is_busy:
+            raise RuntimeError("another thread is updating this detector; give each thread its own, or take a lock around it")
+        return 0
 
     # ------------------------------------------------------------------ episodes
 
@@ -128,6 +140,10 @@ cdef class Tracker:
         return self.t.filled
 
     @property
+    def fed(self):
+        return self.t.evidence.fed
+
+    @property
     def evidence(self):
         return self.t.evidence.s
 
@@ -149,20 +165,21 @@ cdef class Tracker:
 
     def to_state(self):
         """Return plain values from which `restore` goes on bit for bit."""
-        if self.is_busy:
-            self._refuse_threads()
+        self._refuse_threads()
         cdef tracker_t *t = &self.t
         ring = <bytes>PyBytes_FromStringAndSize(<char *>t.ring, t.capacity)
         window = ring[t.head:] + ring[:t.head] if t.filled == t.capacity else ring[:t.filled]
-        return TrackerState(window, bool(t.is_drifting), t.phase, t.calm, t.seen, self._evidence_state() if t.is_betting else None)
+        bets = self._evidence_state() if t.is_betting else None
+        return TrackerState.of(window, bool(t.is_drifting), t.phase, t.calm, t.seen, bets, t.stride, t.evidence.bins)
 
     def restore(self, state):
         """Take over a state, into a new tracker of the same settings; raises ValueError where it does not fit."""
         cdef tracker_t *t = &self.t
-        state.check(t.evidence.bins, t.capacity, t.stride, t.evidence.experts)
-        self.prefill(state.window)
+        state.check(t.capacity, t.stride, t.evidence.bins, t.evidence.experts)
+        window = state.bins_in_window(t.evidence.bins)
+        self.prefill(window)
         if t.is_betting:
-            self._restore_evidence(state.evidence)
+            self._restore_evidence(state.evidence, state.bets(window, t.stride, t.evidence.bins))
         t.is_drifting, t.phase, t.calm, t.seen = state.is_drifting, state.phase, state.calm, state.seen
 
     cdef object _evidence_state(self):
@@ -179,9 +196,8 @@ cdef class Tracker:
             is_unseen=PyBytes_FromStringAndSize(<char *>a.is_unseen, 2), kept_unseen=PyBytes_FromStringAndSize(<char *>a.kept_unseen, 2),
         )
 
-    cdef int _restore_evidence(self, state) except -1:
+    cdef int _restore_evidence(self, state, const uint8_t[::1] history) except -1:
         cdef evidence_t *a = &self.t.evidence
-        cdef const uint8_t[::1] history = state.history
         copy_bytes(a.g, state.g)
         copy_bytes(a.kept, state.kept)
         copy_bytes(a.qs, state.shares)
@@ -281,10 +297,3 @@ cdef class Tracker:
 cdef inline int copy_bytes(void *target, bytes stored) except -1:
     memcpy(target, <const char *>stored, len(stored))
     return 0
-
-
-cdef inline char *take(char *block, size_t *used, size_t size) noexcept:
-    """The next `size` bytes of the block, a cache line apart from their neighbours."""
-    cdef char *place = block + used[0]
-    used[0] += (size + 63) // 64 * 64
-    return place
