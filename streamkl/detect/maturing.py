@@ -31,7 +31,8 @@ class Maturing:
 
     def __init__(self, settings: Settings, watching: Watching, values: Recent) -> None:
         self.watching = watching
-        self._kind, self._clean = settings.kind, cleaner(settings.kind)
+        self._tracker = watching.tracker
+        self._is_numeric, self._clean = settings.kind == "numeric", cleaner(settings.kind)
         self._most = settings.mature_until
         self.values = Recent(settings.kind, self._most)
         self.values.extend(values.newest(int(watching.reference.m)))
@@ -47,10 +48,10 @@ class Maturing:
     def update(self, x: object) -> int:
         """Take one observation; return RAISED where it raised drift, MATURED where the reference is to be learnt again."""
         value = self._clean(x)
-        verdict = self.watching.tracker.update(value if self._kind == "numeric" else x)
+        verdict = self._tracker.update(value if self._is_numeric else x)
         self.values.append(value)
         self.seen += 1
-        return verdict or self._look()
+        return verdict or (self._look() if self.seen >= self.due else Verdict.QUIET)
 
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
         """Take clean values from `start` until one causes something; return (index after it, verdict)."""

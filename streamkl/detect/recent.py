@@ -34,11 +34,12 @@ class Recent:
 
     def append(self, value: Value) -> None:
         """Keep one value; the oldest one goes where there is no room."""
-        if len(self._values) >= self._limit:
-            self.present -= _count_present(self._values[-self._limit : len(self._values) - self._limit + 1])
-        self._values.append(value)      # type: ignore[arg-type]
-        self.present += value is not None and value == value
-        self._trim()
+        values = self._values
+        if len(values) >= self._limit:
+            self._make_room()
+        values.append(value)            # type: ignore[arg-type]
+        if value is not None and value == value:
+            self.present += 1
 
     def extend(self, values: npt.NDArray[np.float64] | Sequence[Value]) -> None:
         """Keep many values, as if one by one."""
@@ -68,6 +69,12 @@ class Recent:
         """Return the reference of the last `count` values; raises ValueError where too few of them are not missing."""
         values = self.newest(count)
         return Reference.of_floats(values) if isinstance(values, np.ndarray) else Reference.of_categories(values)      # type: ignore[arg-type]
+
+    def _make_room(self) -> None:
+        """Let the oldest value go."""
+        oldest = len(self._values) - self._limit
+        self.present -= _count_present(self._values[oldest:oldest + 1])
+        self._trim()
 
     def _trim(self) -> None:
         if len(self._values) >= 2 * self._limit:
