@@ -86,3 +86,12 @@ def test_the_limit_of_the_criterion_is_one_and_a_half_times_what_the_reference_s
         assert reading.limit == pytest.approx(max(min(natural, 1.0), tolerance))
         assert reading.source == ("natural variability" if natural > tolerance else "min_effect")
     assert det.criterion()[0].source == "natural variability"
+
+
+@pytest.mark.parametrize(("min_effect", "limit", "source"), [(0.05, 1.0, "ceiling"), (2.0, None, "min_effect"), (0.0, 1.0, "ceiling")])
+def test_the_ceiling_bounds_what_the_reference_asks_for_not_what_the_user_asks_for(min_effect, limit, source):
+    restless = np.repeat([0.0, 9.0, -9.0, 20.0], 300) + np.random.default_rng(6).standard_normal(1200)
+    longest = Detector(restless, min_effect=min_effect).criterion()[0]
+    assert longest.source == source
+    assert longest.limit == limit or 2.0 < longest.limit < 2.1
+    assert len(Detector(restless, min_effect=min_effect).criterion()) == 1      # shorter windows would ask for even more

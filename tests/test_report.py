@@ -198,6 +198,12 @@ def test_one_number_among_the_first_values_makes_a_column_numeric():
     check.finish()
 
 
+def test_a_reference_that_matured_near_the_end_was_watched_beside_long_before():
+    outcome = streamkl("watch", "-", "--value", "x", stdin=csv_of(np.random.default_rng(3).standard_normal(1250).round(6).tolist()))
+    assert "reference: 1,200 observations" in outcome.err
+    assert "its reference was complete only" not in outcome.err
+
+
 def test_the_diagnosis_of_a_stream_stands_once_in_the_summary_and_tells_of_the_stride_that_was_found():
     values, rng = [0.0], np.random.default_rng(8)
     for shock in rng.standard_normal(2500):

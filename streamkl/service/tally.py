@@ -64,7 +64,7 @@ class Tally:
             if len(self.episodes) < EPISODES_KEPT:
                 self.episodes.append(self._open)
         elif event.kind == "reference.learned":
-            self.learned = event
+            self.learned = self.learned or event        # the first one: then watching began
         elif self._open is not None:
             self._open.ended = event
             self._open = None
