@@ -28,7 +28,7 @@ def test_the_first_sentence_tells_size_autocorrelation_stride_and_variability():
     assert int(stride) == det.stride == found.lag > 1
     assert float(limit) == pytest.approx(det.criterion()[0].limit, abs=0.005)
     assert float(natural) == pytest.approx(det.criterion()[0].limit / 1.5, abs=0.006)
-    assert f"an event must last about {10 * det.stride:,} observations" in warnings(det)
+    assert f"an event must last about {10 * det.stride:,} observations or more" in warnings(det)
 
 
 def test_an_independent_reference_of_some_size_has_nothing_to_warn_of():
@@ -41,7 +41,7 @@ def test_an_independent_reference_of_some_size_has_nothing_to_warn_of():
         ({"reference": ar(0.95, 1200, seed=3)}, "autocorrelation times, not 50: the budget is approximate"),
         ({"reference": ar(0.995, 1200, seed=3)}, "autocorrelation times, not 50: the budget does not hold"),
         ({"reference": ar(0.99, 1200, seed=3)}, "the stride was capped at 60, where"),
-        ({"reference": ar(0.9, 4000, seed=3), "stride": 2}, "at stride 2 expect more alarms than the budget"),
+        ({"reference": ar(0.9, 4000, seed=3), "stride": 2}, "at stride 2 the budget does not hold; stride"),
         ({"reference": np.repeat([0.0, 5.0, 0.0, 5.0], 300) + NOISE[:1200]}, "the reference is not one regime"),
         ({"reference": NOISE[:600]}, "a reference of 600 observations is short"),
         ({"reference": [7.0] * 1200}, "the reference has one distinct value (= 7)"),
@@ -73,7 +73,7 @@ def test_a_warm_up_goes_on_until_it_covers_fifty_times_and_says_so_meanwhile():
     learned = det.update_many(values[700:2400])[0]
     assert learned.index in (899, 1199, 1499, 1799, 2099, 2399)
     assert learned.reference_n == learned.index + 1
-    assert "the warm-up was extended: a change inside it was learnt as normal" in warnings(det)
+    assert "the warm-up was extended: a change inside it would have been learnt as normal" in warnings(det)
     assert det.guarantee == learned.guarantee == "approximate"
     det = Detector(warmup=600, mature_until=0)
     det.update_many(values)

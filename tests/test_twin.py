@@ -226,7 +226,7 @@ def test_learning_waits_for_a_hundred_values_that_are_not_missing():
 def test_a_stream_of_missing_values_only_keeps_learning_and_remembers_the_newest_twenty_warmups():
     x = [None] * 2500 + np.random.default_rng(13).standard_normal(700).tolist()
     met = run_both(x, warmup=100, false_alarms=300)
-    assert met["reference.learned"] == 1
+    assert met["reference.learned"] >= 1
 
 
 # ---------------------------------------------------------------- the criterion

@@ -38,5 +38,6 @@ def _learning(stream: Stream) -> str:
     if 2 * tally.missing >= tally.observations and usable < REFERENCE_NEEDS:
         missing = f"{tally.missing:,} of {tally.observations:,} values are missing"
         return f"{missing}: {usable:,} can be used, and a reference needs {REFERENCE_NEEDS}{why}"
-    waits = "; ".join(detector.diagnosis()[1:])
-    return f"still learning its reference: no alarm was possible{f' ({waits})' if waits else ''}; give it more rows, or a smaller --warmup"
+    if waits := "; ".join(detector.diagnosis()[1:]):
+        return f"still learning its reference: no alarm was possible ({waits}); give it more rows, or --extend 1"
+    return "still learning its reference: no alarm was possible; give it more rows, or a smaller --warmup (at least 100)"

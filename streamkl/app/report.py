@@ -85,7 +85,8 @@ def _stream_lines(stream: Stream) -> Iterator[str]:
     aside = f" ({', '.join(asides)})" if asides else ""
     yield f"{label(tally.stream)}: {detector.state}, {counted(tally.observations, 'observation')}{aside}"
     if detector.state != "learning" and not _stands_still(detector.histogram()):
-        yield "  now " + far({"kl": detector.divergence("kl"), "js": detector.divergence("js")})
+        seen = f"; the alarm looks at {detector.criterion()[0].kl:.3g}" if detector.criterion()[0].source != "raise_at" else ""
+        yield "  now " + far({"kl": detector.divergence("kl"), "js": detector.divergence("js")}) + seen
     if detector.state != "learning":
         yield f"  {detector.diagnosis()[0]}"
     for note in notes(stream):

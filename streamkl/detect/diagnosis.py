@@ -16,7 +16,7 @@ from streamkl.detect.criterion import CEILING, FACTOR
 from streamkl.detect.guarantee import is_capped
 from streamkl.detect.learning import Learning
 from streamkl.detect.maturing import Maturing
-from streamkl.detect.study import COVERAGE, LEAST_COVERAGE, covers
+from streamkl.detect.study import COVERAGE, LEAST_COVERAGE, LONGEST_LAG, covers
 from streamkl.detect.watching import Watching
 from streamkl.sketch.bins import LEAST_REFERENCE
 
@@ -53,7 +53,10 @@ def _found(watching: Watching) -> str:
     limit = f"alarm above {longest.limit:.2f}"
     if watching.study.variability is None:
         return f"reference: {m:,.0f} observations, given as counts: their order and natural variability are not known; {limit} nats"
-    reference = f"reference: {m:,.0f} observations = {m / tau:,.0f} autocorrelation times of {tau:.1f}"
+    times = f"{m / tau:,.0f} autocorrelation times of {tau:.1f}"
+    if tau >= m // LONGEST_LAG:
+        times = f"less than {LONGEST_LAG} autocorrelation times: it follows itself throughout"
+    reference = f"reference: {m:,.0f} observations = {times}"
     fed = f"1 in {watching.stride:,} feeds the alarm" if watching.is_betting else "a fixed threshold raises"
     return f"{reference}; {fed}; natural variability {watching.study.variability[0]:.2f} nats, {limit}"
 
@@ -62,9 +65,9 @@ def _warnings(watching: Watching, maturing: Maturing | None) -> Iterator[str]:
     yield from _of_correlation(watching)
     yield from _of_variability(watching)
     if watching.study.is_extended:
-        yield "the warm-up was extended: a change inside it was learnt as normal"
+        yield "the warm-up was extended: a change inside it would have been learnt as normal"
     if maturing:
-        yield f"the reference matures: it is learnt again at {maturing.due:,} observations; the budget is approximate"
+        yield f"the reference matures: it is learnt again once it holds {maturing.next_size:,} observations and nothing is in the air"
     if watching.reference.m < SHORT:
         yield (
             f"a reference of {watching.reference.m:,.0f} observations is short: KL below {watching.criterion()[0].limit:.2f} nats "
@@ -80,21 +83,21 @@ def _of_correlation(watching: Watching) -> Iterator[str]:
         return
     if not covers(m, found):
         worth = "is approximate" if covers(m, found, LEAST_COVERAGE) else "does not hold"
-        yield f"the reference covers {m / found.tau:.0f} autocorrelation times, not {COVERAGE:.0f}: the budget {worth}; a longer warm-up helps"
+        yield f"the reference covers {m / found.tau:.0f} autocorrelation times, not {COVERAGE:.0f}: the budget {worth}"
     if is_capped(watching):
-        yield f"the stride was capped at {stride:,}, where {found.lag:,} fits: expect more alarms than the budget; a longer warm-up helps"
+        yield f"the stride was capped at {stride:,}, where {found.lag:,} fits: what is bet on is correlated, and the budget does not hold"
     elif not found.is_weak(stride):
         fitting = max(found.lag, ceil(found.tau / WEAK))
-        yield f"observations repeat the last {found.tau:.0f}: at stride {stride:,} expect more alarms than the budget; {fitting:,} fits"
+        yield f"observations repeat the last {found.tau:.0f}: at stride {stride:,} the budget does not hold; stride {fitting:,} fits"
     if stride > 1:
-        yield f"an event must last about {SEEN_AFTER * stride:,} observations to be seen"
+        yield f"an event must last about {SEEN_AFTER * stride:,} observations or more to be seen"
 
 
 def _of_variability(watching: Watching) -> Iterator[str]:
     variability = watching.study.variability
     if variability is not None and variability[0] > RESTLESS * CEILING:
         most = f", and the alarm asks for {CEILING:.0f} nat, not {FACTOR} times as much" if FACTOR * variability[0] > CEILING else ""
-        yield f"the reference is not one regime: windows inside it lie {variability[0]:.2f} nats apart{most}; a longer window or warm-up helps"
+        yield f"the reference is not one regime: windows inside it lie {variability[0]:.2f} nats apart{most}; a longer window, or a season, may help"
 
 
 def _of_values(watching: Watching) -> Iterator[str]:

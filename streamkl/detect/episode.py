@@ -2,7 +2,7 @@
 
 Rule 1: one episode raises once, and ends once: resolved by a calm window, or rebaselined.
 Rule 2: once a rebaseline is due, by policy or by hand, the episode no longer resolves: it waits until enough was seen since the alarm.
-Rule 3: after an outage - nothing but missing values - what comes back is learnt, not the outage.
+Rule 3: what is learnt begins with a value that is there: after an outage what comes back is learnt, not the outage.
 Rule 4: time is counted in observations; this file never reads a clock.
 """
 
@@ -20,7 +20,6 @@ from streamkl.sketch.bins import LEAST_REFERENCE
 from streamkl.sketch.reference import Reference
 
 NEVER = 2**62
-OUTAGE = 20                     # what is learnt after an alarm begins with at most this part of it missing in a row
 
 
 class Episode:
@@ -29,7 +28,7 @@ class Episode:
     needed: observations after the alarm from which the new normal is learnt. since: observations seen after the alarm.
     """
 
-    is_extended = False             # what is learnt after an alarm has a size fixed in advance
+    is_extended, correlation = False, None      # what is learnt after an alarm has a size fixed in advance
 
     def __init__(self, settings: Settings, watching: Watching) -> None:
         self._tracker = watching.tracker
@@ -93,15 +92,11 @@ class Episode:
         self._tracker.settle()
 
     def _is_enough(self) -> bool:
-        return self.since >= self.needed and self.values.present >= LEAST_REFERENCE and self._outage() <= 0
-
-    def _outage(self) -> int:
-        """Return by how many missing values too many those to learn from begin: the end of an outage, which is no normal."""
-        return self.values.leading_missing() - self.needed // OUTAGE
+        return self.since >= self.needed and self.values.present >= LEAST_REFERENCE and not self.values.leading_missing()
 
     def _until_next_decision(self) -> int:
         if self.is_due:
-            return max(1, self.needed - self.since, LEAST_REFERENCE - self.values.present, self._outage())
+            return max(1, self.needed - self.since, LEAST_REFERENCE - self.values.present, self.values.leading_missing())
         return self._hold_for - self.since
 
     def to_state(self) -> EpisodeState:

@@ -25,7 +25,7 @@ class BinChange(NamedTuple):
 
 
 class CriterionReading(NamedTuple):
-    """One window of the minimum-effect criterion: plug-in KL in nats, the limit it must exceed, where the limit comes from.
+    """One window of the minimum-effect criterion: plug-in KL in nats (of a threshold alarm: its own measure), the limit, where that comes from.
 
     source: "natural variability" (1.5 times the farthest window inside the reference), "ceiling" (that would be more than 1 nat), "min_effect",
     or "raise_at" of a threshold alarm. open: the window is full and beyond its limit. kl == divergence.kl(window_counts,

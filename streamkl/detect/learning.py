@@ -1,7 +1,8 @@
 """Learning: the first part of a stream's life, and what follows a rebaseline asked for while nothing drifts.
 
 Rule 1: it ends at an observation that follows from the values alone: when enough were seen and 100 of those kept are not missing.
-Rule 2: the first reference goes on by half a warm-up until it covers 50 autocorrelation times, at most `extend` warm-ups; a later one never does.
+Rule 2: a reference begins with a value that is there: a stream that starts with an outage is not learnt as one that is mostly missing.
+Rule 3: the first reference goes on by half a warm-up until it covers 50 autocorrelation times, at most `extend` warm-ups; a later one never does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.recent import Recent, Value, cleaner
 from streamkl.detect.settings import LARGEST_COUNT, Settings
 from streamkl.detect.state import LearningState, ValuesState, check_counters
@@ -24,7 +26,7 @@ class Learning:
     """Collects values until there are enough for a reference.
 
     warmup: observations that are enough for the first reference, or for the one of a rebaseline. needed: those that are by what is known so far.
-    is_rebaseline: it is not the first reference.
+    is_rebaseline: it is not the first reference. correlation: that of what is to be learnt, None: not looked for.
     """
 
     def __init__(self, settings: Settings, warmup: int, is_rebaseline: bool = False, reason: str = "") -> None:
@@ -33,6 +35,7 @@ class Learning:
         self.needed = warmup
         self.values = Recent(settings.kind, max(MOST_KEPT * warmup, self.most))
         self.seen = 0
+        self.correlation: Autocorrelation | None = None
         self._kind, self._clean = settings.kind, cleaner(settings.kind)
 
     @property
@@ -49,7 +52,7 @@ class Learning:
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
         """Take clean values from `start` until there are enough; return (index after the last one taken, verdict)."""
         while start < len(values):
-            missed = max(1, self.needed - self.seen, LEAST_REFERENCE - self.values.present)     # at least so many are needed yet
+            missed = max(1, self.needed - self.values.usable(), LEAST_REFERENCE - self.values.present)      # at least so many are needed yet
             stop = min(len(values), start + missed)
             self.values.extend(values[start:stop])
             self.seen += stop - start
@@ -60,7 +63,7 @@ class Learning:
 
     def learn(self) -> Reference:
         """Return the reference of what was collected."""
-        return self.values.learn(len(self.values))
+        return self.values.learn(self.values.usable())
 
     def to_state(self) -> LearningState:
         """Return plain values from which `from_state` goes on."""
@@ -82,16 +85,18 @@ class Learning:
         return learning
 
     def _verdict(self) -> int:
-        if self.seen < self.needed or self.values.present < LEAST_REFERENCE or self._goes_on():
+        if self.seen < self.needed or self.values.present < LEAST_REFERENCE or self.values.usable() < self.needed or self._goes_on():
             return Verdict.QUIET
         return Verdict.REBASELINED if self.is_rebaseline else Verdict.LEARNED
 
     def _goes_on(self) -> bool:
         """Look how many autocorrelation times were collected; where these are too few, and more are allowed, ask for more."""
-        m = len(self.values)
+        m = self.values.usable()
         if m >= self.most:
             return False
-        if not covers(m, correlation_of(self.learn())):
-            self.needed = min(m + self.warmup // 2, self.most)
-            return True
-        return False
+        found = correlation_of(self.learn())
+        if covers(m, found):
+            self.correlation = found
+            return False
+        self.needed = min(m + self.warmup // 2, self.most)
+        return True

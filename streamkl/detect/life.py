@@ -18,6 +18,7 @@ from streamkl.detect.origin import Origin
 from streamkl.detect.recent import Recent
 from streamkl.detect.settings import Settings
 from streamkl.detect.state import LifeState, check_counters
+from streamkl.detect.study import study
 from streamkl.detect.verdict import Verdict
 from streamkl.detect.watching import Watching
 
@@ -50,7 +51,7 @@ class Life:
         if given is None:
             self._learn(Learning(settings, settings.warmup))
         else:
-            self._watch(Watching(settings, given.reference, is_given=True, found=given.study))
+            self._watch(Watching(settings, given.reference, given.study, is_given=True))
 
     @property
     def state(self) -> str:
@@ -72,6 +73,8 @@ class Life:
         if verdict == Verdict.RAISED:
             self.episode_number += 1
             self._watching.raised += 1
+            if self.maturing:
+                self.maturing.forget_change()
             event = self._tell(Verdict.RAISED, at, position)
             self.last_raised = event.index
             self._drift(Episode.begin(self._settings, self._watching))
@@ -148,7 +151,9 @@ class Life:
         source = self.episode or self._learning
         if self.watching:
             self._origin = self.watching.as_origin()
-        self._begin(Watching(self._settings, source.learn(), is_extended=source.is_extended, origin=self._origin), source.values)
+        reference = source.learn()
+        found = study(reference, self._settings.window_for(reference.m), source.is_extended, source.correlation)
+        self._begin(Watching(self._settings, reference, found, origin=self._origin), source.values)
         return source.reason
 
     def _grow(self) -> str:
@@ -157,7 +162,9 @@ class Life:
         assert maturing is not None
         self._origin = old.as_origin()
         reference = maturing.learn()
-        watching = Watching(self._settings, reference, base=old.base, is_extended=old.study.is_extended, origin=self._origin)
+        found = study(reference, self._settings.window_for(reference.m, old.base), old.study.is_extended)
+        watching = Watching(self._settings, reference, found, base=old.base, origin=self._origin)
+        watching.inherit(old)
         self._begin(watching, maturing.values)
         return f"matured from {old.reference.m:,.0f} observations"
 

@@ -39,6 +39,11 @@ class Maturing:
         self.seen = len(self.values)
         self.due = _next_size(self.seen, self._most)
 
+    @property
+    def next_size(self) -> int:
+        """How large the reference is to become next."""
+        return _next_size(int(self.watching.reference.m), self._most)
+
     @classmethod
     def begin(cls, settings: Settings, watching: Watching, values: Recent) -> Maturing | None:
         """Return what lets a reference of the newest values grow; None where it is as large as it gets, or a threshold raises."""
@@ -67,6 +72,12 @@ class Maturing:
     def learn(self) -> Reference:
         """Return the reference of all values that are kept."""
         return self.values.learn(len(self.values))
+
+    def forget_change(self) -> None:
+        """Drift was raised: forget the newest values, those that may belong to the change, but never those of the reference itself."""
+        doubtful = min(self.watching.doubtful(), self.seen - int(self.watching.reference.m), len(self.values))
+        self.values.forget(doubtful)
+        self.seen -= doubtful
 
     def to_state(self) -> MaturingState:
         """Return plain values from which `from_state` goes on."""

@@ -57,6 +57,16 @@ class Recent:
         newest = self._values[max(0, len(self._values) - min(count, self._limit)):] if count > 0 else self._values[:0]
         return np.frombuffer(newest) if isinstance(newest, array) else newest
 
+    def forget(self, count: int) -> None:
+        """Forget the newest `count` values."""
+        if count > 0:
+            self.present -= _count_present(self._values[-count:])
+            del self._values[-count:]
+
+    def usable(self) -> int:
+        """Return how many values there are from the first one on that is not missing."""
+        return len(self) - self.leading_missing()
+
     def leading_missing(self) -> int:
         """Return how many of the oldest values, in a row, are missing."""
         values = self.newest(len(self))

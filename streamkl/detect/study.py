@@ -56,8 +56,9 @@ def covers(m: float, found: Autocorrelation, times: float = COVERAGE) -> bool:
     return m >= times * found.tau
 
 
-def study(reference: Reference, window: int, is_extended: bool = False) -> Study:
-    """Return what a reference's order tells. window: the stream's, in observations. is_extended: its warm-up was.
+def study(reference: Reference, window: int, is_extended: bool = False, found: Autocorrelation | None = None) -> Study:
+    """Return what a reference's order tells. window: the stream's, in observations. is_extended: its warm-up was. found: its autocorrelation,
+    where it is known already.
 
     >>> reference = Reference.fit([i % 10 for i in range(400)])
     >>> found = study(reference, 100)
@@ -69,4 +70,4 @@ def study(reference: Reference, window: int, is_extended: bool = False) -> Study
     groups = merged(reference.bins)
     order, k = groups.astype(np.uint8)[reference.order], int(groups.max()) + 1
     variability = tuple(largest_inside(order, w, k) for w in criterion_windows(window, reference.m))
-    return Study(correlation_of(reference), variability, is_extended)
+    return Study(found or correlation_of(reference), variability, is_extended)

@@ -17,7 +17,7 @@ from streamkl.detect.origin import Origin
 from streamkl.detect.recent import Recent, Value
 from streamkl.detect.settings import AUTO, Settings
 from streamkl.detect.state import WatchingState, check_counters
-from streamkl.detect.study import Study, study
+from streamkl.detect.study import Study
 from streamkl.divergence import Estimate, estimate, estimates, terms
 from streamkl.sketch.bins import Floats, NumericBins
 from streamkl.sketch.histogram import Histogram
@@ -33,21 +33,20 @@ CHUNK = 4096                # categories are turned into bins in pieces of this 
 class Watching:
     """One reference, what is known of it, the reporting window's size, and the tracker.
 
-    base: the reference's size when it was first watched beside, None: it is new. is_given: it was not learnt from the stream.
-    is_extended: its warm-up was. found: the study of the reference, None: make it. origin: the stream's first reference, None while that
-    is this one.
+    found: the study of the reference. is_given: it was not learnt from the stream. base: its size when it was first watched beside, None: it
+    is new. origin: the stream's first reference, None while that is this one.
     """
 
     def __init__(
-        self, settings: Settings, reference: Reference, is_given: bool = False, base: int | None = None, is_extended: bool = False,
-        found: Study | None = None, origin: Origin | None = None,
+        self, settings: Settings, reference: Reference, found: Study, is_given: bool = False, base: int | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self._settings = settings
         self.reference = reference.without_order()
         self.is_given = is_given
         self.base = settings.warmup if is_given else base or int(reference.m)
         self.window = settings.window_for(reference.m, None if is_given else self.base)
-        self.study = found or study(reference, self.window, is_extended)
+        self.study = found
         self.stride = self._stride()
         self._gauges = self._planned()
         self.tracker = self._tracker()
@@ -83,9 +82,19 @@ class Watching:
         """Return the stream's first reference."""
         return self.origin or Origin(self.reference, self.study.autocorrelation, self.is_given)
 
+    def inherit(self, other: Watching) -> None:
+        """Take over the wealth of the bets against this reference when it was smaller, in observations' worth: strides may differ."""
+        if self.is_betting and self.reference.kind == "numeric":
+            self.tracker.inherit(other.tracker, other.stride / self.stride)
+
+    def doubtful(self) -> int:
+        """Return how many of the newest observations may belong to a change: those since the evidence was last low, at least the longest window."""
+        longest: int = self.tracker.gauges()[0]["window"]
+        return max(longest, self.tracker.bets()[1] * self.stride)
+
     def prefill(self, values: Recent) -> None:
         """Put the newest values into the windows: the stream was watched while it was learnt."""
-        newest = values.newest(self.window)
+        newest = values.newest(min(self.window, int(self.reference.m)))
         self.tracker.prefill(bins_of(self.reference, newest))
         if self.origin and self._origin_tracker:
             self._origin_tracker.prefill(bins_of(self.origin.reference, newest))
@@ -157,7 +166,7 @@ class Watching:
         """Whether nothing is in the air: the evidence is low, and the longest window is full and within its limit."""
         longest = self.tracker.gauges()[0]
         is_within = longest["filled"] == longest["window"] and longest["value"] <= longest["limit"]
-        return is_within and self.tracker.evidence <= LOW * self.tracker.fed
+        return is_within and self.tracker.evidence <= LOW * self.tracker.bets()[0]
 
     def to_state(self) -> WatchingState:
         """Return plain values from which `from_state` goes on."""
@@ -174,7 +183,7 @@ class Watching:
         if not 0 < state.base <= max(reference.m, settings.warmup):
             raise ValueError("its reference has shrunk")
         found.check(reference.m, settings.window_for(reference.m, None if state.reference is None else state.base))
-        watching = cls(settings, reference, state.reference is None, state.base, found=found, origin=origin)
+        watching = cls(settings, reference, found, state.reference is None, state.base, origin)
         check_counters(state.raised, state.tracker.seen, state.tracker.calm)
         watching.tracker.restore(state.tracker)
         watching.raised = state.raised

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from specification.evidence import LEAST_REFERENCE, Evidence
+from specification.evidence import LEAST_REFERENCE, PLUG_IN_SHARE, WINDOWS, Evidence
 from specification.learned import Learned, autocorrelation_time, indices_of, merged_bins
 from specification.study import direct_kl, smoothed
 
@@ -21,7 +21,6 @@ COVER = 50                 # a reference should hold so many autocorrelation tim
 GROWTH, WORTH = 2, 1.25    # a reference that matures doubles; the last step must be worth it
 LOOKS = 8                  # else it is looked at again after its first size divided by this
 LOW = 4                    # evidence above so many times its average, one for each bet, is in the air
-OUTAGE = 20                # what is learnt after an alarm begins with at most this part of it missing in a row
 CALM = 1.5                 # an episode is calm below the limit divided by this
 Event = tuple[str, int, int, float]
 
@@ -112,17 +111,15 @@ class TwinDetector:
 
     def _begin_learning(self, next_kind: str, needed: int, keep: int) -> None:
         self.next_kind, self.needed, self.keep = next_kind, needed, keep
-        self.seen = 0
         self.raw: list = []
         self.state = "learning"
         self.is_extended = False
 
     def _learn(self, x) -> Event | None:
-        self.seen += 1
         self.raw = [*self.raw, x][-self.keep :]
-        if self.seen < self.needed or self._not_missing(self.raw) < LEAST_REFERENCE or self._goes_on_learning():
+        if self._not_missing(self.raw) < LEAST_REFERENCE or len(self._from_the_first_value()) < self.needed or self._goes_on_learning():
             return None
-        self._adopt(self.raw, prefill=True)
+        self._adopt(self._from_the_first_value(), prefill=True)
         return self._event(self.next_kind)
 
     def _grow(self) -> Event | None:
@@ -133,17 +130,36 @@ class TwinDetector:
         if sum(longest.window_counts) < longest.window or longest.kl > longest.limit or self.bets.evidence > LOW * self.fed:
             self.due = self.size + max(1, self.after_alarm // LOOKS)
             return None
+        old, old_stride = self.bets, self.stride
         self._adopt(self.growing, prefill=True, base=self.after_alarm)
+        if self.kind == "numeric":                       # the experts are the same: their wealth is, in observations' worth
+            self._inherit(old, old_stride / self.stride)
         return self._event("reference.learned")
+
+    def _inherit(self, old: Evidence, factor: float) -> None:
+        bets = self.bets
+        bets.R[:], bets.P[:] = factor * old.R, factor * old.P
+        bets.evidence = (1 - PLUG_IN_SHARE) * float(bets.prior @ bets.R) + PLUG_IN_SHARE / len(WINDOWS) * float(bets.P.sum())
+
+    def _forget_change(self) -> None:
+        """What was seen since the evidence was last low, or in the longest window, may belong to the change."""
+        doubtful = max(self.learned.limits[0].window, (self.bets.t - self.kept_at) * self.stride)
+        doubtful = min(doubtful, self.size - self.learned.m, len(self.growing))
+        self.growing = self.growing[:len(self.growing) - doubtful]
+        self.size -= doubtful
 
     def _next_size(self, m: int) -> int | None:
         size = min(GROWTH * m, self.mature_until)
         return size if size >= WORTH * m else None
 
+    def _from_the_first_value(self) -> list:
+        return self.raw[next(i for i, x in enumerate(self.raw) if not is_missing(x)):]
+
     def _goes_on_learning(self) -> bool:
         """The first reference is learnt for longer while it holds too few autocorrelation times."""
-        m, most = len(self.raw), self.extend * self.warmup
-        if self.next_kind != "reference.learned" or m >= most or m >= COVER * autocorrelation_time(self.raw, self.kind):
+        values, most = self._from_the_first_value(), self.extend * self.warmup
+        m = len(values)
+        if self.next_kind != "reference.learned" or m >= most or m >= COVER * autocorrelation_time(values, self.kind):
             return False
         self.needed = min(m + self.warmup // 2, most)
         self.is_extended = True
@@ -193,6 +209,7 @@ class TwinDetector:
 
     def _keep(self) -> None:
         """What an alarm rolls back to: the counts, and with them which of novel/other and missing were never met."""
+        self.kept_at = self.bets.t
         self.kept = self.bets.g.copy(), list(self.bets.unseen)
 
     def _raise(self, evidence: float) -> Event:
@@ -201,6 +218,8 @@ class TwinDetector:
         bets.R[:] = 0.0
         bets.P[:] = 0.0
         bets.evidence = 0.0
+        if self.growing is not None:
+            self._forget_change()
         self.episode += 1
         self.alarms += 1
         self.state = "drifting"
@@ -231,7 +250,7 @@ class TwinDetector:
         return self._event("drift.resolved")
 
     def _rebaseline_if_seen(self) -> Event | None:
-        if self.since < self.after_alarm or self._not_missing(self.raw) < LEAST_REFERENCE or self._outage() > self.after_alarm // OUTAGE:
+        if self.since < self.after_alarm or self._not_missing(self.raw) < LEAST_REFERENCE or is_missing(self.raw[0]):
             return None
         self._adopt(self.raw, prefill=True)
         return self._event("reference.rebaselined")
@@ -241,10 +260,6 @@ class TwinDetector:
             return self.hold_for
         has_grown = self.learned.m > self.learned.base
         return max(self.after_alarm, 4 * self.learned.windows[0] if has_grown else 2 * self.learned.report)
-
-    def _outage(self) -> int:
-        """How many of the oldest values, in a row, are missing."""
-        return next(i for i, x in enumerate(self.raw) if not is_missing(x))
 
     # ------------------------------------------------------------------ what it sees
 

@@ -37,6 +37,7 @@ typedef struct {
     double budget;                  /* A / stride */
     double s;                       /* the evidence S */
     int64_t fed, clock, refresh_at; /* events since the last reset; ever; when qs and Z are due */
+    int64_t kept_at;                /* clock when `kept` was kept */
     uint8_t is_unseen[2];           /* bins that were never met: novel or other, missing */
     uint8_t kept_unseen[2];
 } evidence_t;
@@ -65,6 +66,7 @@ INLINE void evidence_inverse_z(evidence_t *a)
 
 INLINE void evidence_keep(evidence_t *a)
 {
+    a->kept_at = a->clock;
     memcpy(a->kept, a->g, a->bins * sizeof *a->g);
     memcpy(a->kept_unseen, a->is_unseen, sizeof a->is_unseen);
 }
@@ -195,6 +197,17 @@ INLINE void evidence_feed(evidence_t *a, int b)
         a->g[b] += 1.0;
         a->total += 1.0;
     }
+}
+
+/* Take over the wealth that the same bets have earned beside a smaller reference. */
+static void evidence_inherit(evidence_t *a, const evidence_t *other, double factor)
+{
+    double experts = 0.0, plug_in = 0.0;
+    for (int e = 0; e < a->experts; e++)
+        experts += a->wealth[e] = factor * other->wealth[e];
+    for (int i = 0; i < PLUG_INS; i++)
+        plug_in += a->plug_in[i] = factor * other->plug_in[i];
+    a->s = experts + PLUG_IN_SHARE / PLUG_INS * plug_in;
 }
 
 /* After an alarm: no wealth, and the reference as it was before the wealth began to rise. */

@@ -49,9 +49,11 @@ cdef extern from "evidence.h":
         int64_t fed, clock, refresh_at
         uint8_t is_unseen[2]
         uint8_t kept_unseen[2]
+        int64_t kept_at
     double evidence_sum(const double *values, int count) nogil
     void evidence_inverse_z(evidence_t *a) nogil
     void evidence_keep(evidence_t *a) nogil
+    void evidence_inherit(evidence_t *a, const evidence_t *other, double factor) nogil
     void evidence_weigh(evidence_t *a) nogil
     void evidence_recall(evidence_t *a, const uint8_t *bins, int64_t count, int64_t fed) nogil
 

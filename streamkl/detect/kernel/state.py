@@ -30,6 +30,7 @@ class EvidenceState:
     fed: int
     clock: int
     refresh_at: int
+    kept_at: int
     is_unseen: bytes
     kept_unseen: bytes
 
@@ -43,7 +44,7 @@ class EvidenceState:
         _check_numbers(self.plug_in, PLUG_INS, 0.0, 1e300)
         if not 0.999 < self.total / np.frombuffer(self.g).sum() < 1.001 or not 0 <= self.s < 1e300:
             raise ValueError("its weights do not sum to their total, or its evidence is out of range")
-        if not 0 <= self.fed <= self.clock <= MOST_EVENTS or self.refresh_at < 0:
+        if not 0 <= self.fed <= self.clock <= MOST_EVENTS or self.refresh_at < 0 or not 0 <= self.kept_at <= self.clock:
             raise ValueError("its counters of bets are out of range")
         if any(len(flags) != 2 or flags.strip(b"\0\1") for flags in (self.is_unseen, self.kept_unseen)):
             raise ValueError("what it has never met is not told by two flags")

@@ -106,8 +106,10 @@ cdef class Tracker:
         for i in range(bins.shape[0]):
             tracker_push(&self.t, bins[i])
 
+    def inherit(self, Tracker other not None, double factor):
+        evidence_inherit(&self.t.evidence, &other.t.evidence, factor)
+
     def lead(self, Tracker follower not None):
-        """Let a follower take the numbers and texts that this one takes from now on; bins are its caller's."""
         self.follower = follower
 
     cdef inline int _refuse_threads(self) except -1:
@@ -139,9 +141,8 @@ cdef class Tracker:
     def filled(self):
         return self.t.filled
 
-    @property
-    def fed(self):
-        return self.t.evidence.fed
+    def bets(self):
+        return self.t.evidence.fed, self.t.evidence.clock - self.t.evidence.kept_at
 
     @property
     def evidence(self):
@@ -192,7 +193,7 @@ cdef class Tracker:
             wealth=PyBytes_FromStringAndSize(<char *>a.wealth, a.experts * sizeof(double)),
             plug_in=PyBytes_FromStringAndSize(<char *>a.plug_in, PLUG_INS * sizeof(double)),
             history=ring[last:] + ring[:last] if a.fed >= HISTORY else ring[:last],
-            total=a.total, s=a.s, fed=a.fed, clock=a.clock, refresh_at=a.refresh_at,
+            total=a.total, s=a.s, fed=a.fed, clock=a.clock, refresh_at=a.refresh_at, kept_at=a.kept_at,
             is_unseen=PyBytes_FromStringAndSize(<char *>a.is_unseen, 2), kept_unseen=PyBytes_FromStringAndSize(<char *>a.kept_unseen, 2),
         )
 
@@ -205,7 +206,7 @@ cdef class Tracker:
         copy_bytes(a.plug_in, state.plug_in)
         copy_bytes(a.is_unseen, state.is_unseen)
         copy_bytes(a.kept_unseen, state.kept_unseen)
-        a.total, a.s, a.clock, a.refresh_at = state.total, state.s, state.clock, state.refresh_at
+        a.total, a.s, a.clock, a.refresh_at, a.kept_at = state.total, state.s, state.clock, state.refresh_at, state.kept_at
         evidence_inverse_z(a)
         evidence_recall(a, &history[0] if history.shape[0] else NULL, history.shape[0], state.fed)
         return 0
