@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from streamkl import Detector
 
@@ -66,29 +67,17 @@ def test_a_stream_that_begins_with_an_outage_is_learnt_from_its_first_value_on()
     assert Detector(kind="categorical").update_many([None] * 700 + ["a", "b"] * 400)[0].index == 1299
 
 
-def test_an_incident_is_not_learnt_as_natural_variability_and_the_next_one_is_raised():
-    values = NOISE[:16_000].copy()
-    for start in (4000, 7000, 11_000, 14_000):
-        values[start:start + 400] += 2
-    _, events = told(values)
-    hits = [any(start <= index < start + 400 for index in raised(events)) for start in (4000, 7000, 11_000, 14_000)]
-    assert hits == [True] * 4
-
-
-def test_a_large_change_just_after_the_reference_matured_is_raised_as_soon_as_before():
-    """Fresh bets would need twice as many rows: their wealth is carried over."""
-    rng, delays = np.random.default_rng(5), {4700: [], 4900: []}
-    for _ in range(20):
-        shocks = rng.standard_normal(5600)
-        values = np.zeros(5600)
-        for i in range(1, 5600):
-            values[i] = 0.9 * values[i - 1] + shocks[i]
-        for at, found in delays.items():
-            changed = values.copy()
-            changed[at:] += 20
-            alarms = [event.index for event in Detector(false_alarms=1e6).update_many(changed) if event.kind == "drift.raised"]
-            found += [index - at for index in alarms if index >= at][:1]
-    assert np.mean(delays[4900]) < 1.5 * np.mean(delays[4700])
+def test_an_incident_is_not_learnt_as_natural_variability_though_it_was_seen_late():
+    """In an AR(.9) stream an incident is raised some 200 rows late; learnt with those rows, the limit would be the ceiling, 1 nat."""
+    limits = []
+    for seed in range(10):
+        values = lfilter([1.0], [1.0, -0.9], np.random.default_rng(seed).standard_normal(8000))
+        values[3000:3600] += 12
+        det = Detector(on_drift="hold")
+        det.update_many(values)
+        assert det.reference.m > 3000
+        limits.append(det.criterion()[0].limit)
+    assert np.median(limits) < 0.6
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 1e300, "on"])

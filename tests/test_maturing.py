@@ -52,6 +52,21 @@ def test_a_given_reference_never_matures_nor_one_that_is_large_enough_nor_that_o
     assert det.reference.m == 600
 
 
+def test_wealth_is_carried_over_in_observations_worth():
+    det = Detector(stride=1)
+    det.update_many(NOISE[:1199])
+    tracker = det._life.watching.tracker
+    event = det.update(NOISE[1199])
+    assert event.reason == "matured from 600 observations"
+    assert det.evidence == pytest.approx(tracker.evidence)
+    assert det.evidence > 0
+    texts = [f"v{x:.0f}" for x in NOISE[:1200]]
+    det = Detector(kind="categorical", stride=1)
+    det.update_many(texts)
+    assert det.reference.m == 1200
+    assert det.evidence == 0                            # its experts are other ones
+
+
 def test_it_waits_while_an_episode_is_open_and_leaves_out_what_was_seen_in_one():
     values = NOISE[:4000].copy()
     values[1000:1300] += 3
