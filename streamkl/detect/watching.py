@@ -136,7 +136,7 @@ class Watching:
 
     def changes(self, measure: str) -> list[BinChange]:
         """Return every bin's part in the divergence of the reporting window, largest first; [] with an empty window."""
-        self.estimate(measure)                      # refuses an unknown measure
+        nothing_seen(measure)                       # refuses an unknown measure
         labels, window, reference = self.histogram()
         return _changes(labels, window, reference, measure)
 
