@@ -72,6 +72,7 @@ def agree_on_the_state(det, twin) -> None:
         assert (det.stride, found.lag) == (twin.stride, twin.learned.lag)
         assert isclose(found.tau, tau, rel_tol=1e-9)
         assert isclose(found.mean_tau, mean_tau, rel_tol=1e-9)
+        assert isclose(found.echo, twin.learned.echo, rel_tol=0, abs_tol=1e-9)
 
 
 def agree_on_the_criterion(readings, expected) -> None:

@@ -23,6 +23,7 @@ WINDOW = 5.0                # Sokal's c: the sum ends at the first lag of at lea
 DECIMALS = 10               # a transform's last digits decide nothing
 MEAN_RANGE = 16             # the mean time looks at lags up to this part of the reference
 WEAK = 2.0                  # autocorrelation time up to which the budget about holds: beyond it alarms come many times too often
+SEASONAL = 0.5              # an echo above this is no chance
 UNCORRELATED = 0.05         # autocorrelation below which two observations count as independent
 
 
@@ -32,12 +33,19 @@ class Autocorrelation:
 
     Both are the largest over the columns; where no lag within the range will do, the range itself. mean_tau: the time of the bins on
     average, between 1 and tau: what a divergence's bias grows by, as most directions of change forget faster than the slowest one.
+    echo: the largest correlation of a column beyond the lag at which it is first uncorrelated: near 1 where values come back, as with seasons.
     The default is that of independent observations, and of those whose order nobody knows.
     """
 
     tau: float = 1.0
     lag: int = 1
     mean_tau: float = 1.0
+    echo: float = 0.0
+
+    @property
+    def is_seasonal(self) -> bool:
+        """Whether values come back after they were uncorrelated, so that no stride makes bets independent."""
+        return self.echo > SEASONAL
 
     def is_weak(self, stride: int) -> bool:
         """Whether the budget can hold where every stride-th observation is bet on."""
@@ -45,7 +53,7 @@ class Autocorrelation:
 
     def check(self, m: float) -> None:
         """Raise ValueError unless this can be the autocorrelation of m observations."""
-        if not 1.0 <= self.mean_tau <= self.tau <= m or not 1 <= self.lag <= m:
+        if not 1.0 <= self.mean_tau <= self.tau <= m or not 1 <= self.lag <= m or not -1e-9 <= self.echo <= 2.0:
             raise ValueError("its autocorrelation is out of range")
 
 
@@ -57,7 +65,7 @@ def autocorrelation(bins: NumericBins | CategoricalBins, order: npt.NDArray[np.u
     >>> autocorrelation(bins, bins.index(rising), 250).lag, autocorrelation(bins, bins.index(rising * 619 % 1000), 250).lag
     (250, 1)
     """
-    times, lags = [1.0], [1]
+    times, lags, echoes = [1.0], [1], [0.0]
     for column in _columns(bins).T:
         values = column[order]
         values = values - values.mean()
@@ -65,8 +73,9 @@ def autocorrelation(bins: NumericBins | CategoricalBins, order: npt.NDArray[np.u
             correlations = _covariances(values, longest) / variance
             times.append(_time(correlations))
             lags.append(_lag(correlations))
+            echoes.append(float(correlations[lags[-1]:].max(initial=0.0)))
     tau = max(times)
-    return Autocorrelation(tau, max(lags), _mean_time(bins, order, tau))
+    return Autocorrelation(tau, max(lags), _mean_time(bins, order, tau), max(echoes))
 
 
 def _columns(bins: NumericBins | CategoricalBins) -> Floats:

@@ -89,6 +89,8 @@ def _of_correlation(watching: Watching) -> Iterator[str]:
     elif not found.is_weak(stride):
         fitting = max(found.lag, ceil(found.tau / WEAK))
         yield f"observations repeat the last {found.tau:.0f}: at stride {stride:,} the budget does not hold; stride {fitting:,} fits"
+    if found.is_seasonal:
+        yield f"values come back in seasons (correlation {found.echo:.2f} beyond lag {found.lag:,}): the budget does not hold"
     if stride > 1:
         yield f"an event must last about {SEEN_AFTER * stride:,} observations or more to be seen"
 

@@ -24,9 +24,10 @@ def guarantee(watching: Watching, alarms: int, is_maturing: bool) -> str:
 
 
 def is_void(watching: Watching) -> bool:
-    """Return whether the budget means nothing: no bets, under 20 autocorrelation times, or bets on correlated observations."""
+    """Return whether the budget means nothing: no bets, under 20 autocorrelation times, bets on correlated observations, or seasons."""
     found, m = watching.study.autocorrelation, watching.reference.m
-    return not watching.is_betting or not covers(m, found, LEAST_COVERAGE) or is_capped(watching) or not found.is_weak(watching.stride)
+    is_correlated = is_capped(watching) or not found.is_weak(watching.stride) or found.is_seasonal
+    return not watching.is_betting or not covers(m, found, LEAST_COVERAGE) or is_correlated
 
 
 def is_capped(watching: Watching) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from specification.evidence import CategoricalBins, NumericBins, bin_masses
-from specification.study import autocorrelation, mean_time, natural_variability
+from specification.study import autocorrelation, echo, mean_time, natural_variability
 
 CRITERION_MASSES = bin_masses(16, 4)
 LEAST_WINDOW = 30          # the shorter windows of the criterion hold at least so many observations
@@ -87,6 +87,7 @@ class Learned:
         self.counts = np.bincount(self.own, minlength=self.bins.k).astype(float)
         self.tau, self.lag = autocorrelation(self.own, self.bins)
         self.mean_tau = mean_time(self.own, self.tau)
+        self.echo = echo(self.own, self.bins)
         self.wishes_auto = stride == "auto"
         self.base = base or self.m
         self.stride = max(1, min(self.lag, self.base // LEAST_POINTS)) if stride == "auto" else stride
@@ -115,7 +116,7 @@ class Learned:
 
     def guarantee(self, alarms_before: int) -> str:
         """What holds of the budget for an alarm of this reference that `alarms_before` others precede."""
-        if self.m < 20 * self.tau or self.is_capped or self.tau > 2 * self.stride:
+        if self.m < 20 * self.tau or self.is_capped or self.tau > 2 * self.stride or self.echo > 0.5:
             return "void"
         return "exact" if self.is_independent and self.stride == 1 and alarms_before == 0 else "approximate"
 

@@ -70,6 +70,17 @@ def autocorrelation(indices: Sequence[int], bins: NumericBins | CategoricalBins)
     return tau, lag
 
 
+def echo(indices: Sequence[int], bins: NumericBins | CategoricalBins) -> float:
+    """The largest autocorrelation of any expert beyond the lag at which it is first weak; 0 where none is above."""
+    columns = log_likelihood_ratios(bins)[list(indices)]
+    largest = 0.0
+    for column in np.unique(columns, axis=1).T:
+        if len(column) >= 4 and column.var() >= STILL:
+            r = autocorrelations(column, len(column) // 4)
+            largest = max([largest, *r[first_weak_lag(r):]])
+    return largest
+
+
 def coincidence(indices: Sequence[int], d: int) -> float:
     """How much more often two observations d apart share a bin than independent ones do, a rare bin's weighing more; 0 on average for those."""
     m = len(indices)
