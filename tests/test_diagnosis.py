@@ -57,7 +57,7 @@ def test_each_warning_appears_where_its_reason_is_and_only_there(settings, said)
 
 def test_counts_that_were_given_say_that_their_order_is_not_known():
     det = Detector(Reference.from_counts([0.0, 1.0], [500, 500, 500]))
-    assert "given as counts: their order and natural variability are not known" in det.diagnosis()[0]
+    assert "given without their order: autocorrelation and natural variability are not known" in det.diagnosis()[0]
     assert det.stride == 1
     assert {reading.source for reading in det.criterion()} == {"min_effect"}
     assert det.guarantee == "approximate"

@@ -31,7 +31,7 @@ def event_line(event: DriftEvent) -> str:
         return f"{head}: back at the reference, KL {event.divergence['kl'].value:.3g} nats; episode {event.episode} is over"
     if event.kind == "reference.rebaselined":
         return f"{head}: the newest {event.reference_n:,} observations are the reference now; episode {event.episode} is over"
-    return f"{head}: the first {event.reference_n:,} observations are the reference"
+    return f"{head}: {event.reference_n:,} observations are the reference"
 
 
 def is_told(event: DriftEvent) -> bool:

@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 WINDOW = 5.0                # Sokal's c: the sum ends at the first lag of at least c times the time so far
 DECIMALS = 10               # a transform's last digits decide nothing
 MEAN_RANGE = 16             # the mean time looks at lags up to this part of the reference
+MOST_LAGS = 1000            # and at so many of them
 WEAK = 2.0                  # autocorrelation time up to which the budget about holds: beyond it alarms come many times too often
 SEASONAL = 0.5              # an echo above this is no chance
 UNCORRELATED = 0.05         # autocorrelation below which two observations count as independent
@@ -89,7 +90,7 @@ def _mean_time(bins: NumericBins | CategoricalBins, order: npt.NDArray[np.uint8]
     Their covariances at one lag, over q, sum to (how often a bin is met again, over q) - 1.
     """
     m, occupied = len(order), int((bins.counts > 0).sum())
-    longest = min(ceil(WINDOW * tau), m // MEAN_RANGE)
+    longest = min(ceil(WINDOW * tau), m // MEAN_RANGE, MOST_LAGS)
     if occupied < 2:
         return 1.0
     weights = np.divide(m, bins.counts, out=np.zeros(bins.k), where=bins.counts > 0)

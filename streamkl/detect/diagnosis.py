@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 
 from streamkl.detect.autocorrelation import WEAK
-from streamkl.detect.criterion import CEILING, FACTOR
+from streamkl.detect.criterion import CEILING, FACTOR, LEAST_WINDOW
 from streamkl.detect.guarantee import is_capped
 from streamkl.detect.learning import Learning
 from streamkl.detect.maturing import Maturing
@@ -50,9 +50,9 @@ def _delays(learning: Learning) -> Iterator[str]:
 def _found(watching: Watching) -> str:
     m, tau = watching.reference.m, watching.study.autocorrelation.tau
     longest = watching.criterion()[0]
-    limit = f"alarm above {longest.limit:.2f}"
+    limit = f"alarm above {longest.limit:.3g}" if watching.has_criterion else "no minimum effect"
     if watching.study.variability is None:
-        return f"reference: {m:,.0f} observations, given as counts: their order and natural variability are not known; {limit} nats"
+        return f"reference: {m:,.0f} observations, given without their order: autocorrelation and natural variability are not known; {limit}"
     times = f"{m / tau:,.0f} autocorrelation times of {tau:.1f}"
     if tau >= m // LONGEST_LAG:
         times = f"less than {LONGEST_LAG} autocorrelation times: it follows itself throughout"
@@ -68,9 +68,9 @@ def _warnings(watching: Watching, maturing: Maturing | None) -> Iterator[str]:
         yield "the warm-up was extended: a change inside it would have been learnt as normal"
     if maturing:
         yield f"the reference matures: it is learnt again once it holds {maturing.next_size:,} observations and nothing is in the air"
-    if watching.reference.m < SHORT:
+    if watching.reference.m < SHORT and watching.has_criterion:
         yield (
-            f"a reference of {watching.reference.m:,.0f} observations is short: KL below {watching.criterion()[0].limit:.2f} nats "
+            f"a reference of {watching.reference.m:,.0f} observations is short: KL below {watching.criterion()[0].limit:.3g} nats "
             f"is no alarm, and tails rarer than 1 in {watching.reference.m:,.0f} are not known; 1,000 and more show smaller changes"
         )
     yield from _of_values(watching)
@@ -97,7 +97,7 @@ def _of_correlation(watching: Watching) -> Iterator[str]:
 
 def _of_variability(watching: Watching) -> Iterator[str]:
     variability = watching.study.variability
-    if variability is not None and variability[0] > RESTLESS * CEILING:
+    if variability is not None and variability[0] > RESTLESS * CEILING and watching.criterion()[0].window >= LEAST_WINDOW:
         most = f", and the alarm asks for {CEILING:.0f} nat, not {FACTOR} times as much" if FACTOR * variability[0] > CEILING else ""
         yield f"the reference is not one regime: windows inside it lie {variability[0]:.2f} nats apart{most}; a longer window, or a season, may help"
 

@@ -35,8 +35,12 @@ class Given(NamedTuple):
     @classmethod
     def from_state(cls, settings: Settings, state: DetectorState) -> Given | None:
         """Return what was stored; raises ValueError or StateError where its parts do not fit."""
+        if (state.given is None) != (state.given_study is None):
+            raise ValueError("its given reference, or what was found in it, is missing")
         if state.given is None or state.given_study is None:
             return None
         reference = Reference.from_state(state.given)
+        if reference.kind != settings.kind:
+            raise ValueError("its given reference is of another kind")
         state.given_study.check(reference.m, settings.window_for(reference.m))
         return cls(reference, state.given_study)

@@ -82,6 +82,8 @@ class Life:
         reason = ""
         if verdict == Verdict.RESOLVED:
             self._watching.tracker.end_episode()
+            if self.maturing:
+                self.maturing.wait()
             self._watch(self._watching, self.maturing)
         elif verdict == Verdict.MATURED:
             reason = self._grow()

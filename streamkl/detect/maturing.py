@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streamkl.detect.recent import Recent, Value, cleaner
-from streamkl.detect.settings import Settings
+from streamkl.detect.settings import GROWN_WINDOW, Settings
 from streamkl.detect.state import MaturingState, ValuesState, check_counters
 from streamkl.detect.verdict import Verdict
 from streamkl.detect.watching import Watching
+from streamkl.sketch.bins import LEAST_REFERENCE
 from streamkl.sketch.reference import Reference
 
 GROWTH = 2                  # times its size, before it is learnt again
@@ -71,10 +72,14 @@ class Maturing:
 
     def learn(self) -> Reference:
         """Return the reference of all values that are kept."""
-        return self.values.learn(len(self.values))
+        return self.values.learn(self.values.usable())
+
+    def wait(self) -> None:
+        """An episode is over: what comes next fills the windows before the reference is learnt again, as they hold the newest observations."""
+        self.due = max(self.due, self.seen + max(GROWN_WINDOW, self.watching.window))
 
     def forget_change(self) -> None:
-        """Drift was raised: forget the newest values, those that may belong to the change, but never those of the reference itself."""
+        """Drift was raised: forget the newest values, those that may belong to the change, but none that the reference was learnt from."""
         doubtful = min(self.watching.doubtful(), self.seen - int(self.watching.reference.m), len(self.values))
         self.values.forget(doubtful)
         self.seen -= doubtful
@@ -88,7 +93,8 @@ class Maturing:
         """Return what `to_state` described; raises ValueError where its parts do not fit."""
         values = state.values.values(settings.kind)
         check_counters(state.seen, state.due)
-        if len(values) != min(state.seen, settings.mature_until) or state.seen < watching.reference.m:
+        is_growing = watching.is_betting and not watching.is_given and _next_size(int(watching.reference.m), settings.mature_until)
+        if not is_growing or len(values) > min(state.seen, settings.mature_until) or state.seen < watching.reference.m:
             raise ValueError("it matures, and its values are not those of its reference")
         recent = Recent(settings.kind, settings.mature_until)
         recent.extend(values)
@@ -99,7 +105,8 @@ class Maturing:
     def _look(self) -> int:
         if self.seen < self.due:
             return Verdict.QUIET
-        if self.watching.is_quiet():
+        is_larger = self.values.usable() > self.watching.reference.m and self.values.present >= LEAST_REFERENCE
+        if is_larger and self.watching.is_quiet():
             return Verdict.MATURED
         self.due = self.seen + max(1, self.watching.base // LOOKS)
         return Verdict.QUIET

@@ -58,8 +58,9 @@ class Recent:
         return np.frombuffer(newest) if isinstance(newest, array) else newest
 
     def forget(self, count: int) -> None:
-        """Forget the newest `count` values."""
+        """Forget the newest `count` values; none that was let go comes back."""
         if count > 0:
+            del self._values[:max(0, len(self._values) - self._limit)]
             self.present -= _count_present(self._values[-count:])
             del self._values[-count:]
 

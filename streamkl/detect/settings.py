@@ -17,7 +17,7 @@ from streamkl.errors import ConfigError
 LEAST_WARMUP = 100
 NUMBER = r"\d{1,3}(?:,\d{3})+|[\d_]+(?:\.\d+)?(?:e\+?\d+)?"        # commas only between thousands
 LARGEST_COUNT = 1_000_000       # observations in a window, a warm-up or a stride
-LARGEST_EXTENT = 1_000          # warm-ups
+LARGEST_EXTENT = 20             # warm-ups
 LARGEST_HOLD = 10**15
 AUTO = "auto"
 LARGEST_BUDGET = 1e15

@@ -69,6 +69,11 @@ class Watching:
         return self._settings.alarm == "evidence"
 
     @property
+    def has_criterion(self) -> bool:
+        """Whether an alarm of evidence needs a window beyond its limit, too."""
+        return self.is_betting and self._settings.min_effect is not None
+
+    @property
     def is_grown(self) -> bool:
         """Whether the reference is larger than when it was first watched beside."""
         return not self.is_given and self.reference.m > self.base

@@ -94,7 +94,7 @@ def mean_time(indices: Sequence[int], tau: float) -> float:
     occupied = len(set(indices))
     if occupied < 2:
         return 1.0
-    longest = min(math.ceil(SOKAL * tau), len(indices) // 16)
+    longest = min(math.ceil(SOKAL * tau), len(indices) // 16, 1000)
     time = 1 + 2 * math.fsum(coincidence(indices, d) for d in range(1, longest + 1)) / (occupied - 1)
     return min(max(time, 1.0), tau)
 

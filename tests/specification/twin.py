@@ -127,11 +127,14 @@ class TwinDetector:
         if self.growing is None or self.size < self.due:
             return None
         longest = self.criterion()[0]
-        if sum(longest.window_counts) < longest.window or longest.kl > longest.limit or self.bets.evidence > LOW * self.fed:
+        values = self.growing[next((i for i, x in enumerate(self.growing) if not is_missing(x)), 0):]
+        is_within = sum(longest.window_counts) == longest.window and longest.kl <= longest.limit
+        is_larger = len(values) > self.learned.m and self._not_missing(values) >= LEAST_REFERENCE
+        if not is_larger or not is_within or self.bets.evidence > LOW * self.fed:
             self.due = self.size + max(1, self.after_alarm // LOOKS)
             return None
         old, old_stride = self.bets, self.stride
-        self._adopt(self.growing, prefill=True, base=self.after_alarm)
+        self._adopt(values, prefill=True, base=self.after_alarm)
         if self.kind == "numeric":                       # the experts are the same: their wealth is, in observations' worth
             self._inherit(old, old_stride / self.stride)
         return self._event("reference.learned")
@@ -242,6 +245,8 @@ class TwinDetector:
         return None
 
     def _resolve(self) -> Event:
+        if self.growing is not None:                     # the windows hold the newest observations: they are filled before it grows
+            self.due = max(self.due, self.size + max(300, self.learned.report))
         self.bets.history = []
         self.bets.refresh_at = self.bets.t
         self.fed = self.phase = 0

@@ -83,9 +83,9 @@ cdef class Tracker:
             self.is_busy = True             # set and read with the interpreter's lock held
             with nogil:
                 taken = tracker_take_many(&self.t, &self.cells, &values[start], values.shape[0] - start, &verdict)
-            self.is_busy = False
             if self.follower is not None:
                 self.follower.update_many(values[:start + taken], start)
+            self.is_busy = False
         return start + taken, verdict
 
     def update_bins(self, const uint8_t[::1] bins, Py_ssize_t start):
