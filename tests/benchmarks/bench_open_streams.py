@@ -28,7 +28,7 @@ from harness import Run, Wrapped, bare, crossings, ruled
 from open_data import Stream
 from specification import fast_evidence
 
-import streamkl.detect.watching
+import streamkl.detect.life
 from streamkl import Detector
 
 WARMUP, BUDGET = 600, 1e5
@@ -74,8 +74,8 @@ def bare_js(bits):
 
 
 def without_natural_variability(stream, settings):
-    study = streamkl.detect.watching.study
-    with patch.object(streamkl.detect.watching, "study", lambda *given: replace(study(*given), variability=None)):
+    study = streamkl.detect.life.study
+    with patch.object(streamkl.detect.life, "study", lambda *given: replace(study(*given), variability=None)):
         return ruled(stream, settings)
 
 
