@@ -10,13 +10,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 
 from streamkl import Detector, Reference
+from streamkl.detect.state import VERSION, DetectorState
 from streamkl.errors import StateError
+from streamkl.sketch.blob import seal, unseal
 
 HEADER = struct.Struct("<8s9sHI")      # magic, kind, version, CRC-32 of kind (unpadded), version and payload
 MASKS = (0x01, 0x20, 0x80, 0xFF)
@@ -295,3 +298,26 @@ def test_state_of_a_later_version_is_refused_with_both_versions():
 
 if __name__ == "__main__":
     print(json.dumps(faults_of_sample(sys.argv[1])))
+
+
+def test_a_given_reference_of_another_kind_or_half_of_one_is_refused():
+    learning = Detector(warmup=200)
+    learning.update_many(range(50))
+    texts = Detector(["a", "b"] * 100, kind="categorical")
+    mine, theirs = (unseal("detector", VERSION, det.to_bytes(), DetectorState) for det in (learning, texts))
+    for given in ({"given": theirs.given, "given_study": theirs.given_study}, {"given": theirs.given}, {"given_study": theirs.given_study}):
+        with pytest.raises(StateError, match="given reference"):
+            Detector.from_bytes(seal("detector", VERSION, replace(mine, **given)))
+
+
+def test_a_matured_detector_that_forgot_a_change_takes_its_own_blob():
+    rng = np.random.default_rng(13)
+    values = rng.standard_normal(21_000)
+    values[1300:] += 0.2
+    values[20_000:] += 1
+    whole, pieces = Detector(), Detector()
+    whole.update_many(values[:20_100])
+    for start in range(0, 20_100, 300):
+        pieces.update_many(values[start:start + 300])
+        pieces = Detector.from_bytes(pieces.to_bytes())
+    assert pieces.to_bytes() == whole.to_bytes()
