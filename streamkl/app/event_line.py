@@ -72,7 +72,7 @@ def alarm(event: DriftEvent) -> str:
     """Return what raised an alarm: the window that is farthest beyond its limit, and the evidence against the budget."""
     reading = _farthest(event)
     far_enough = reading and f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g} ({reading.source})"
-    void = " (void: its values follow each other)" if event.guarantee == "void" else ""
+    void = " (void)" if event.guarantee == "void" else ""
     sure = f"evidence {event.evidence:.3g}, budget {event.budget:.3g}{void}" if event.evidence else ""
     return "; ".join(filter(None, (far_enough, sure)))
 
