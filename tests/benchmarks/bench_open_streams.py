@@ -144,7 +144,8 @@ def open_streams(contenders):
     if {RULE, SPECIFIED} <= found.keys():
         result["disagreements"] = others = [name for name, run in found[RULE].items() if run[:2] != found[SPECIFIED][name][:2]]
         alarms = sum(len(run.raised) for run in found[RULE].values())
-        print(f"\nHarness check: inside it, the specification's evidence raises and ends in exactly the rows of the Detector on "
+        print(f"\nHarness check (its bets begin anew when a reference matures, the Detector's go on with their wealth): inside it, "
+              f"the specification's evidence raises and ends in exactly the rows of the Detector on "
               f"{len(streams) - len(others)} of {len(streams)} streams ({alarms} alarms) {others or ''}")
     return result
 
