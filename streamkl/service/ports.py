@@ -5,10 +5,12 @@ Rule: a port is implemented in `adapters/`, one file per outside thing, and neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from streamkl.service.batch import Batch
+from streamkl.service.record import Arrivals, Partition, Record
+from streamkl.service.work import Restored, UnitOfWork
 
 
 class Decoder(Protocol):
@@ -39,3 +41,82 @@ class Source(Protocol):
         """Return bytes read and bytes in all (None: unknown, as of a pipe). Called once per batch."""
         ...
 
+
+class RecordSource(Protocol):
+    """Called by the worker alone, on one thread, from the first poll to `close`.
+
+    At-least-once: after `start(partition, offset)` every record from there on comes, in the order of the offsets, until the partition is lost.
+    Raises Unavailable where the outside is away (the worker polls again later), ConfigError where it refuses us for good.
+    """
+
+    is_replayable: bool
+    """Whether `start` can go back; of a pipe it cannot, and every commit must hold all state."""
+
+    def poll(self, timeout_seconds: float) -> Arrivals:
+        """Return what is there now; wait at most so long for the first record."""
+        ...
+
+    def start(self, partition: Partition, offset: int | None) -> None:
+        """Read a gained partition from this offset on (None: where the configuration says that a new group begins).
+
+        Raises StateError where records from there on are gone (retention), or are not there yet, with the remedy.
+        """
+        ...
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Bring no records of these until `resume`; polls go on, so that the group keeps us."""
+        ...
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Bring records of these again."""
+        ...
+
+    def lags(self) -> Mapping[Partition, int]:
+        """Return how many offsets lie between what was handed out and the end, of each partition that is held. Called every few seconds."""
+        ...
+
+    def close(self) -> None:
+        """Leave, at once; what was handed out and not committed comes again to whoever is next."""
+        ...
+
+
+class Decoded(NamedTuple):
+    """Records, understood. rows: indices of the records that could be read, increasing; columns: path -> one raw field for each of these.
+
+    rejects: (index, reason) of the others. Fields are as the format gave them; one that is not there at all is ABSENT.
+    """
+
+    rows: Sequence[int]
+    columns: Mapping[str, Sequence[object]]
+    rejects: Sequence[tuple[int, str]]
+
+
+class RecordDecoder(Protocol):
+    """Called once for each run of records of a topic, in order; it remembers nothing from one call to the next."""
+
+    def decode(self, records: Sequence[Record]) -> Decoded:
+        """Return the watched fields of each record. Never raises for what a record holds."""
+        ...
+
+
+class Checkpoint(Protocol):
+    """Called by the worker alone. A store of key -> value for each partition, with events and dead letters beside it, that commits atomically."""
+
+    def restore(self, partition: Partition) -> Restored:
+        """Return all that was committed of a partition, by whoever held it last.
+
+        Raises StateError where what is stored cannot be used (another partition count, offsets set by hand), Unavailable.
+        """
+        ...
+
+    def commit(self, work: UnitOfWork) -> None:
+        """Make all of a unit stand, or nothing of it.
+
+        Raises Unavailable where it is not known, or known not, to stand: the worker then drops all state and restores. Raises StateError
+        where another process has taken our place for good.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        ...
