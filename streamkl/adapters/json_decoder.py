@@ -8,7 +8,6 @@ Rule 3: a field that no record has is the operator's fault, told when the end is
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,13 +15,11 @@ import msgspec
 
 from streamkl.adapters.column_names import hint, shown
 from streamkl.adapters.file_head import BYTE_ORDER_MARK
+from streamkl.adapters.json_scanner import JsonScanner
 from streamkl.adapters.lines import INVALID_UTF8, RECORD_BYTES, Lines, is_unicode
 from streamkl.errors import ConfigError
 from streamkl.service.batch import ABSENT, Batch, Reject
 
-INVALID_JSON = "not JSON"
-NOT_AN_OBJECT = "JSON, but not an object"
-FLOAT_DIGITS = 308  # more digits than any finite float has, and than int() should be asked to read
 SAMPLE_BYTES = 1 << 16  # a longer record is not looked at for its field names
 
 
@@ -42,7 +39,7 @@ class JsonDecoder:
         self._sample: bytes | None = None  # the first block of records
         self._attributes = [f"field_{i}" for i in range(len(fields))]
         self._decoder = _decoder(fields, self._attributes)
-        self._scanner = json.JSONDecoder(parse_int=_integer, parse_constant=_constant)
+        self._scanner = JsonScanner(nan=None)
 
     def decode(self, block: bytes, is_last: bool) -> Batch:
         """Return the records that this block completes."""
@@ -66,7 +63,7 @@ class JsonDecoder:
 
     def _lacking(self, field: str, sample: bytes) -> str:
         for record in sample.split(b"\n"):
-            fields = self._object(record)
+            fields = self._scanner.fields_of(record)
             if isinstance(fields, dict):
                 return f"no record has the field {field!r} (the first has: {shown(list(fields))}){hint(field, list(fields))}"
         return f"no record has the field {field!r}"
@@ -110,19 +107,11 @@ class JsonDecoder:
                 return [getattr(found, name) for name in self._attributes]
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
-        fields = self._object(record)
+        fields = self._scanner.fields_of(record)
         if isinstance(fields, str):
             return fields
         values = [fields.get(field, ABSENT) for field in self._fields]
         return values if all(is_unicode(value) for value in values if isinstance(value, str)) else INVALID_UTF8
-
-    def _object(self, record: bytes) -> dict[str, object] | str:
-        """Return one record with all its fields, or the reason why it is none."""
-        try:
-            fields = self._scanner.decode(record.decode("utf-8", "surrogateescape"))
-        except (ValueError, RecursionError):
-            return INVALID_JSON
-        return fields if isinstance(fields, dict) else NOT_AN_OBJECT
 
 
 def _decoder(fields: Sequence[str], attributes: Sequence[str]) -> msgspec.json.Decoder[Any] | None:
@@ -133,11 +122,3 @@ def _decoder(fields: Sequence[str], attributes: Sequence[str]) -> msgspec.json.D
         "Record", [(attribute, Any, ABSENT) for attribute in attributes], rename=dict(zip(attributes, fields, strict=True))
     )
     return msgspec.json.Decoder(record)
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= FLOAT_DIGITS else float(digits)
-
-
-def _constant(name: str) -> float | None:
-    return None if name == "NaN" else math.copysign(math.inf, -1 if name.startswith("-") else 1)

@@ -4,6 +4,7 @@ Rule 1: empty, NA, N/A, NaN, nan, null, None and - (any case) mean "missing" in 
 Rule 2: what cannot be read is a fault and is observed as missing, so that a change of unit ("12" -> "12ms") shows as drift of `missing`.
 Rule 3: a number is written in the digits 0 to 9, a point and an exponent: 1_000 and digits of other scripts are faults, true is 1.
 Rule 4: a number too large for a float (1e400, 5,000 digits) is an infinity: it falls into the outermost bin.
+Rule 5: where fields are typed, a boolean and what is not finite (NaN, Infinity, "1e400") is no number: a fault, observed as missing.
 """
 
 from __future__ import annotations
@@ -32,30 +33,41 @@ def is_missing(field: object) -> bool:
     return field is None or field is ABSENT or (isinstance(field, float) and math.isnan(field))
 
 
-def numbers(column: str, fields: Sequence[object], lines: Sequence[int]) -> tuple[NDArray[np.float64], list[Reject]]:
+def numbers(
+    column: str, fields: Sequence[object], lines: Sequence[int], is_typed: bool = False
+) -> tuple[NDArray[np.float64], list[Reject]]:
     """Return one float per field (NaN: missing) and the faults, in line order.
 
-    fields: text, numbers, booleans (0 and 1), None; anything else is a fault. column: named in the faults.
+    fields: text, numbers, booleans (0 and 1), None; anything else is a fault. column: named in the faults. is_typed: see rule 5.
     >>> numbers("x", ["1.5", "", "12ms", "1e400"], [2, 3, 4, 5])
     (array([1.5, nan, nan, inf]), [Reject(line=4, reason='column x: not a number', example='12ms')])
+    >>> numbers("x", [1.5, True], [2, 3], is_typed=True)
+    (array([1.5, nan]), [Reject(line=3, reason='column x: not a number', example='True')])
     """
+    kinds = set(map(type, fields))
     try:
-        if _are_plain(fields):
-            return np.fromiter(map(float, fields), np.float64, len(fields)), []  # type: ignore[arg-type]
+        if not (is_typed and bool in kinds) and (kinds <= {float, int} or _are_plain(fields)):
+            values = np.fromiter(map(float, fields), np.float64, len(fields))  # type: ignore[arg-type]
+            if not is_typed or np.isfinite(values).all():
+                return values, []
     except (TypeError, ValueError, OverflowError):
         pass
-    values = np.empty(len(fields), np.float64)
+    return _one_by_one(column, fields, lines, is_typed)
+
+
+def _one_by_one(column: str, fields: Sequence[object], lines: Sequence[int], is_typed: bool) -> tuple[NDArray[np.float64], list[Reject]]:
+    values = np.full(len(fields), math.nan)
     rejects: list[Reject] = []
+    read = _typed_number if is_typed else number
     for i, field in enumerate(fields):
         try:
-            values[i] = math.nan if is_missing(field) else number(field)
+            if not is_missing(field) or (is_typed and isinstance(field, float)):
+                values[i] = read(field)
         except OverflowError:
             values[i] = math.inf if field > 0 else -math.inf  # type: ignore[operator]
         except TypeError:
-            values[i] = math.nan
             rejects.append(Reject(lines[i], f"column {column}: {NOT_A_VALUE}"))
         except ValueError:
-            values[i] = math.nan
             rejects.append(Reject(lines[i], f"column {column}: {NOT_A_NUMBER}", str(field)))
     return values, rejects
 
@@ -78,6 +90,17 @@ def number(field: object) -> float:
     if isinstance(field, str) and not _are_plain([field.strip()]):
         raise ValueError(NOT_A_NUMBER)
     return float(field)  # type: ignore[arg-type]
+
+
+def _typed_number(field: object) -> float:
+    """Return a field as a finite float. Raises ValueError for a boolean and for what is not finite, else as `number` does."""
+    try:
+        found = math.nan if isinstance(field, bool) else number(field)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(NOT_A_NUMBER)
+    return found
 
 
 def _are_plain(fields: Sequence[object]) -> bool:
