@@ -33,7 +33,7 @@ class PrometheusMeter:
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()  # the library's own time of birth beside each counter and histogram
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own time of birth beside each counter and histogram
         self.registry = CollectorRegistry(auto_describe=True)
         self._metrics = {metric.name: _made(metric, self.registry) for metric in METRICS}
 
@@ -73,7 +73,7 @@ class MetricsServer:
     Raises ConfigError, naming the setting, where the address cannot be had.
     """
 
-    def __init__(self, meter: PrometheusMeter, health: Health, host: str = "127.0.0.1", port: int = 9464, setting: str = "metrics") -> None:
+    def __init__(self, meter: PrometheusMeter, health: Health, host: str = "127.0.0.1", port: int = 9464, setting: str = "monitoring") -> None:
         try:
             self._server = _Server((host, port), _Handler)
         except (OSError, OverflowError) as error:

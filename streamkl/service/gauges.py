@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import translate
 
 from streamkl.service.work import Reading
 
@@ -16,20 +15,20 @@ MOST_STREAMS = 500
 
 
 class Gauges:
-    """Chooses the streams. listed: globs over stream names. top: how many are shown besides, by KL.
+    """Chooses the streams. listed: names of streams, in which * stands for anything. top: how many are shown besides, by KL.
 
     >>> Gauges(["payments/*"], top=0).is_listed("payments/EU/amount")
     True
     """
 
     def __init__(self, listed: Sequence[str] = (), top: int = 20, most: int = MOST_STREAMS) -> None:
-        self._listed = re.compile("|".join(map(translate, listed))) if listed else None
+        self._listed = re.compile("|".join(map(_pattern, listed)), re.DOTALL) if listed else None
         self._top = top
         self._most = most
 
     def is_listed(self, stream: str) -> bool:
         """Return whether the configuration lists a stream."""
-        return self._listed is not None and self._listed.match(stream) is not None
+        return self._listed is not None and self._listed.fullmatch(stream) is not None
 
     def chosen(self, readings: Sequence[Reading]) -> Mapping[tuple[str, str], float]:
         """Return (stream, measure) -> nats. readings: of all streams that are held; of a name on several partitions the farthest is shown."""
@@ -47,3 +46,7 @@ class Gauges:
             for stream, reading in shown.items()
             for measure, value in (("kl", reading.kl.value), ("js", reading.js.value))
         }
+
+
+def _pattern(name: str) -> str:
+    return ".*".join(map(re.escape, name.split("*")))
