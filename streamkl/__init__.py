@@ -6,7 +6,7 @@ KL(window || reference) says in nats how far a stream has moved; evidence says w
 from typing import NoReturn
 
 from streamkl import divergence
-from streamkl.detect import Detector, DriftEvent
+from streamkl.detect import Detector, DetectorPool, DriftEvent
 from streamkl.divergence import Estimate
 from streamkl.errors import ConfigError, RecordError, StateError, StreamklError, Unavailable
 from streamkl.sketch import Reference
@@ -14,13 +14,13 @@ from streamkl.sketch import Reference
 __version__ = "0.1.0"
 
 __all__ = [
-    "ConfigError", "Detector", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Unavailable", "divergence",
+    "ConfigError", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Unavailable", "divergence",
 ]
 
-NOT_BUILT = ("DetectorPool", "subscribe")
+NOT_BUILT = ("subscribe",)
 
 
 def __getattr__(name: str) -> NoReturn:
     if name in NOT_BUILT:
-        raise ConfigError(f"streamkl.{name} is not built yet; use one streamkl.Detector for each stream")
+        raise ConfigError(f"streamkl.{name} is not built yet; read the drift-event topic with: streamkl events")
     raise AttributeError(f"module 'streamkl' has no attribute {name!r}")

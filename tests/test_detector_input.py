@@ -154,7 +154,7 @@ def test_a_detector_that_another_thread_updates_is_refused_and_unharmed():
     counts = det.histogram().window
     assert counts.min() >= 0
     assert counts.sum() == 300
-    gauges = det._life.watching.tracker.gauges()
+    gauges = det.life.watching.tracker.gauges()
     assert all(sum(gauge["counts"]) == gauge["window"] and gauge["value"] >= 0 for gauge in gauges)
 
 
@@ -204,7 +204,7 @@ def test_a_raised_event_tells_what_changed_in_the_window_that_raised_it():
 def gauges_at(reference, index):
     det = Detector(reference, window=100, false_alarms=1e15)
     det.update_many((NORMAL + 3)[:index + 1])
-    return det._life.watching.tracker.gauges()
+    return det.life.watching.tracker.gauges()
 
 
 @pytest.mark.parametrize("measure", ["kl", "kl_reverse", "psi", "js", "js_distance", "hellinger", "total_variation", "chi_square"])

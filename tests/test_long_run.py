@@ -24,7 +24,7 @@ NEVER = {"kl": {"raise_at": 50.0, "resolve_at": 25.0}, "js": {"raise_at": 0.69, 
 
 def kept_gauges(det) -> list[dict]:
     """What the kernel keeps natively, as it says for tests: window, value, counts of each gauge."""
-    return det._life.watching.tracker.gauges()
+    return det.life.watching.tracker.gauges()
 
 
 def stream_in_blocks(name, updates, block, m=4000):

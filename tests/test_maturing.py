@@ -55,7 +55,7 @@ def test_a_given_reference_never_matures_nor_one_that_is_large_enough_nor_that_o
 def test_wealth_is_carried_over_in_observations_worth():
     det = Detector(stride=1)
     det.update_many(NOISE[:1199])
-    tracker = det._life.watching.tracker
+    tracker = det.life.watching.tracker
     event = det.update(NOISE[1199])
     assert event.reason == "matured from 600 observations"
     assert det.evidence == pytest.approx(tracker.evidence)

@@ -2,5 +2,6 @@
 
 from streamkl.detect.detector import Detector
 from streamkl.detect.event import DriftEvent
+from streamkl.detect.pool import DetectorPool
 
-__all__ = ["Detector", "DriftEvent"]
+__all__ = ["Detector", "DetectorPool", "DriftEvent"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -59,7 +60,7 @@ class Detector:
     'drifting'
     """
 
-    __slots__ = ("__weakref__", "_call_end", "_call_size", "_given", "_life", "_settings")
+    __slots__ = ("__weakref__", "_call_end", "_call_size", "_given", "_settings", "life")
 
     def __init__(
         self, reference: Reference | Sequence[object] | npt.NDArray[np.generic] | None = None, *, kind: str = "numeric",
@@ -77,7 +78,7 @@ class Detector:
 
     def _set_up(self, settings: Settings, given: Given | None) -> None:
         self._settings, self._given = settings, given
-        self._life = Life(settings, given)
+        self.life = Life(settings, given)
         self._call_end = self._call_size = 0        # the last update_many: observations after it, and how many it took
 
     # ------------------------------------------------------------------ observations
@@ -89,9 +90,9 @@ class Detector:
         """
         if at is not None:
             at = _checked_time(at)
-        step = self._life.step              # an attribute, not a method: calling it in one expression looks it up more slowly
+        step = self.life.step              # an attribute, not a method: calling it in one expression looks it up more slowly
         verdict = step(x)
-        return self._life.turn(verdict, at) if verdict else None
+        return self.life.turn(verdict, at) if verdict else None
 
     def update_many(
         self, xs: Iterable[object] | npt.NDArray[np.generic], at: Sequence[int] | npt.NDArray[np.int64] | None = None
@@ -102,14 +103,14 @@ class Detector:
         or ValueError before any observation is taken.
         """
         values = cleaned(self._settings.kind, xs)
-        times = _checked_times(at, len(values))
+        times = checked_times(at, len(values))
         events, i = [], 0
         first = self.n
         while i < len(values):
-            i, verdict = self._life.phase.update_many(values, i)
+            i, verdict = self.life.phase.update_many(values, i)
             if verdict:
                 time = None if times is None or times[i - 1] == NO_TIME else int(times[i - 1])
-                events.append(self._life.turn(verdict, time, i - 1))
+                events.append(self.life.turn(verdict, time, i - 1))
         self._call_end, self._call_size = first + len(values), len(values)
         return events
 
@@ -119,7 +120,7 @@ class Detector:
         While drifting: learnt from the observations since the alarm, as soon as there are enough. While watching: a new reference is
         learnt from the observations to come. While learning: no effect.
         """
-        return self._life.rebaseline(checked_text("reason", reason))
+        return self.life.rebaseline(checked_text("reason", reason))
 
     # ------------------------------------------------------------------ reading
 
@@ -129,20 +130,25 @@ class Detector:
         return self._settings.name
 
     @property
+    def kind(self) -> str:
+        """"numeric" or "categorical"."""
+        return self._settings.kind
+
+    @property
     def state(self) -> str:
         """"learning", "watching" or "drifting"."""
-        return self._life.state
+        return self.life.state
 
     @property
     def n(self) -> int:
         """Observations seen."""
-        return self._life.n
+        return self.life.n
 
     @property
     def drift_detected(self) -> bool:
         """Whether the last `update`, or any observation of the last `update_many`, raised drift."""
         size = self._call_size if self.n == self._call_end else 1
-        return 0 <= self.n - size <= self._life.last_raised
+        return 0 <= self.n - size <= self.life.last_raised
 
     @property
     def budget(self) -> float:
@@ -152,22 +158,22 @@ class Detector:
     @property
     def evidence(self) -> float:
         """Wealth of the bets against the reference, as compared with `budget`; 0 while learning or drifting, and with a threshold alarm."""
-        return self._life.evidence
+        return self.life.evidence
 
     @property
     def reference(self) -> Reference | None:
         """The current reference; None while learning."""
-        return self._life.watching.reference if self._life.watching else None
+        return self.life.watching.reference if self.life.watching else None
 
     @property
     def autocorrelation(self) -> Autocorrelation | None:
         """How far the reference's values say something of the next ones; None while learning."""
-        return self._life.watching.study.autocorrelation if self._life.watching else None
+        return self.life.watching.study.autocorrelation if self.life.watching else None
 
     @property
     def stride(self) -> int | None:
         """Every stride-th observation is bet on; None while learning."""
-        return self._life.watching.stride if self._life.watching else None
+        return self.life.watching.stride if self.life.watching else None
 
     def histogram(self, against: str = "reference") -> Histogram:
         """Return the window's raw counts beside the reference's, over the stream's own bins; empty while learning.
@@ -175,7 +181,7 @@ class Detector:
         against: "reference", or "origin", the first reference ever learnt or given, over whose bins the window is then counted.
         """
         _check_against(against)
-        return self._life.watching.histogram(against) if self._life.watching else Histogram([], np.zeros(0), np.zeros(0))
+        return self.life.watching.histogram(against) if self.life.watching else Histogram([], np.zeros(0), np.zeros(0))
 
     def divergence(self, measure: str = "kl", base: float | None = None, against: str = "reference") -> Estimate:
         """Return D(window || reference): its bias taken off, a 95 % interval, the plug-in value; in nats, or bits with base=2.
@@ -186,30 +192,30 @@ class Detector:
         value and plug_in NaN, low 0, high inf. Raises ValueError for an unknown measure.
         """
         _check_against(against)
-        return self._life.watching.estimate(measure, base, against) if self._life.watching else nothing_seen(measure, base)
+        return self.life.watching.estimate(measure, base, against) if self.life.watching else nothing_seen(measure, base)
 
     def contributions(self, measure: str = "kl") -> list[tuple[str, float]]:
         """Return (label, nats) of every bin, largest first, none negative; they sum to the plug-in divergence. [] while learning.
 
         For "kl" a bin's part is p log(p/q) - p + q, which sums to the same as p log(p/q) and is large for a bin that emptied, too.
         """
-        if self._life.watching is None:
+        if self.life.watching is None:
             nothing_seen(measure)                   # refuses an unknown measure
             return []
-        return [(change.label, change.nats) for change in self._life.watching.changes(measure)]
+        return [(change.label, change.nats) for change in self.life.watching.changes(measure)]
 
     def criterion(self) -> tuple[CriterionReading, ...]:
         """Return what each window of the minimum-effect criterion says now, the longest first; () while learning.
 
         An alarm needs one that is open, beside the evidence; with min_effect=None only the longest is there, and tells when an episode is over.
         """
-        return self._life.watching.criterion() if self._life.watching else ()
+        return self.life.watching.criterion() if self.life.watching else ()
 
     def diagnosis(self) -> list[str]:
         """Return what the reference is worth, in sentences: what was found in it, then warnings, each with what would help."""
-        if self._life.learning:
-            return diagnosis_of_learning(self._life.learning)
-        return diagnosis(self._life.watching, self._life.maturing) if self._life.watching else []
+        if self.life.learning:
+            return diagnosis_of_learning(self.life.learning)
+        return diagnosis(self.life.watching, self.life.maturing) if self.life.watching else []
 
     @property
     def guarantee(self) -> str:
@@ -217,20 +223,20 @@ class Detector:
 
         While learning nothing is known yet, and "void" is said.
         """
-        watching = self._life.watching
-        return VOID if watching is None else guarantee(watching, watching.raised + (self.state == "watching"), self._life.maturing is not None)
+        watching = self.life.watching
+        return VOID if watching is None else guarantee(watching, watching.raised + (self.state == "watching"), self.life.maturing is not None)
 
     def __repr__(self) -> str:
-        learning = self._life.learning
+        learning = self.life.learning
         still = f" (needs {learning.needed}, {learning.values.present} of 100 values that are not missing)" if learning else ""
         return f"<Detector {self.name[:60]!r}: {self.state} after {self.n} observations{still}>"
 
     # ------------------------------------------------------------------ state
 
-    def clone(self) -> Detector:
-        """Return a fresh detector with the same settings (and the same reference, where one was given)."""
+    def clone(self, name: str | None = None) -> Detector:
+        """Return a fresh detector with the same settings (and the same reference, where one was given). name: another one."""
         fresh = Detector.__new__(type(self))
-        fresh._set_up(self._settings, self._given)
+        fresh._set_up(self._settings if name is None else replace(self._settings, name=name), self._given)
         return fresh
 
     def to_bytes(self) -> bytes:
@@ -239,7 +245,7 @@ class Detector:
         Equal observations give equal bytes, however they were batched; `drift_detected` then tells of the last observation.
         """
         reference, found = (self._given.reference.to_state(), self._given.study) if self._given else (None, None)
-        return blob.seal("detector", VERSION, DetectorState(self._settings, reference, found, self._life.to_state()))
+        return blob.seal("detector", VERSION, DetectorState(self._settings, reference, found, self.life.to_state()))
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Detector:
@@ -248,7 +254,7 @@ class Detector:
         detector = cls.__new__(cls)
         try:
             detector._set_up(state.settings, Given.from_state(state.settings, state))
-            detector._life.restore(detector._given, state.life)
+            detector.life.restore(detector._given, state.life)
         except (ValueError, TypeError, OverflowError) as error:
             raise StateError(f"the stored detector is inconsistent: {error}; restore a backup, or start the stream anew") from error
         return detector
@@ -277,7 +283,8 @@ def _checked_time(at: object) -> int:
     return time
 
 
-def _checked_times(at: Sequence[int] | npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64] | None:
+def checked_times(at: Sequence[int] | npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64] | None:
+    """Return the times of so many observations; raises ValueError for what are none."""
     if at is None:
         return None
     times = np.asarray(at) if count else np.zeros(0, np.int64)

@@ -59,6 +59,11 @@ class Life:
         return "learning" if self.learning else "drifting" if self.episode else "watching"
 
     @property
+    def is_numeric(self) -> bool:
+        """Whether the stream is one of numbers."""
+        return self._settings.kind == "numeric"
+
+    @property
     def n(self) -> int:
         """Observations seen."""
         return self._before + (self._watching.tracker if self.watching else self._learning).seen

@@ -57,18 +57,37 @@ class Maturing:
         verdict = self._tracker.update(value if self._is_numeric else x)
         self.values.append(value)
         self.seen += 1
-        return verdict or (self._look() if self.seen >= self.due else Verdict.QUIET)
+        return verdict or (self.look() if self.seen >= self.due else Verdict.QUIET)
 
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int) -> tuple[int, int]:
         """Take clean values from `start` until one causes something; return (index after it, verdict)."""
         while start < len(values):
-            stop, verdict = self.watching.update_many(values, start, start + max(1, self.due - self.seen))
-            self.values.extend(values[start:stop])
-            self.seen += stop - start
+            stop, verdict = self.watching.update_many(values, start, start + self.room)
+            self.absorb(values[start:stop])
             start = stop
-            if verdict := verdict or self._look():
+            if verdict := verdict or self.look():
                 return start, verdict
         return start, Verdict.QUIET
+
+    @property
+    def room(self) -> int:
+        """Return how many values can be taken before it has to `look`."""
+        return max(1, self.due - self.seen)
+
+    def absorb(self, values: npt.NDArray[np.float64] | list[Value]) -> None:
+        """Keep clean values that the tracker has taken already."""
+        self.values.extend(values)
+        self.seen += len(values)
+
+    def look(self) -> int:
+        """Return MATURED where the reference is to be learnt again now; a look before it is due is QUIET."""
+        if self.seen < self.due:
+            return Verdict.QUIET
+        is_larger = self.values.usable() > self.watching.reference.m and self.values.present >= LEAST_REFERENCE
+        if is_larger and self.watching.is_quiet():
+            return Verdict.MATURED
+        self.due = self.seen + max(1, self.watching.base // LOOKS)
+        return Verdict.QUIET
 
     def learn(self) -> Reference:
         """Return the reference of all values that are kept."""
@@ -101,15 +120,6 @@ class Maturing:
         maturing = cls(settings, watching, recent)
         maturing.values, maturing.seen, maturing.due = recent, state.seen, state.due
         return maturing
-
-    def _look(self) -> int:
-        if self.seen < self.due:
-            return Verdict.QUIET
-        is_larger = self.values.usable() > self.watching.reference.m and self.values.present >= LEAST_REFERENCE
-        if is_larger and self.watching.is_quiet():
-            return Verdict.MATURED
-        self.due = self.seen + max(1, self.watching.base // LOOKS)
-        return Verdict.QUIET
 
 
 def _next_size(m: int, most: int) -> int:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Verdict(IntEnum):
-    """The first three are the kernel's (tracker.h); learning and rebaselining are decided above it."""
+    """The first three are the kernel's (tracker.h), the last one is the fleet's; the others are decided above them."""
 
     QUIET = 0
     RAISED = 1
@@ -14,3 +14,4 @@ class Verdict(IntEnum):
     LEARNED = 3
     REBASELINED = 4
     MATURED = 5
+    TAPE_DUE = 6

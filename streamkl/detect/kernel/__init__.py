@@ -1,6 +1,7 @@
 """Kernel: the native part, what every single event changes."""
 
 try:
+    from streamkl.detect.kernel.fleet import Fleet
     from streamkl.detect.kernel.order import largest_inside, matches
     from streamkl.detect.kernel.tracker import Tracker
 except ModuleNotFoundError as error:
@@ -10,4 +11,4 @@ except ModuleNotFoundError as error:
     ) from error
 from streamkl.detect.kernel.state import EvidenceState, GaugeReading, TrackerState
 
-__all__ = ["EvidenceState", "GaugeReading", "Tracker", "TrackerState", "largest_inside", "matches"]
+__all__ = ["EvidenceState", "Fleet", "GaugeReading", "Tracker", "TrackerState", "largest_inside", "matches"]

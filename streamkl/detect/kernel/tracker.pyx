@@ -26,15 +26,6 @@ from streamkl.sketch.bins import as_float
 cdef class Tracker:
     """Watch one stream; see tracker.pyi for the parameters."""
 
-    cdef tracker_t t
-    cdef void *block
-    cdef list owned                     # arrays that the C structs point into
-    cdef cells_t cells
-    cdef bint is_numeric, is_busy
-    cdef dict texts
-    cdef object find
-    cdef Tracker follower
-
     def __cinit__(self, bins, int window, gauges, stake, int stride, bint has_criterion, int64_t calm_needed):
         self.owned = []
         self._lay_out(bins.k, window, gauges, stake)
@@ -111,11 +102,6 @@ cdef class Tracker:
 
     def lead(self, Tracker follower not None):
         self.follower = follower
-
-    cdef inline int _refuse_threads(self) except -1:
-        if self.is_busy:
-            raise RuntimeError("another thread is updating this detector; give each thread its own, or take a lock around it")
-        return 0
 
     # ------------------------------------------------------------------ episodes
 
