@@ -1,0 +1,110 @@
+"""Faults of a configuration: one line each, with its place, its path and the nearest known name.
+
+Rule 1: all faults are told at once, in the order of the file.
+Rule 2: a line never holds a value from below `source.security`, nor what somebody wrote where a secret's place belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from streamkl.app.label import label
+from streamkl.errors import ConfigError
+
+FAULT_LENGTH = 600
+PATH_LENGTH = 120
+KNOWN_SHOWN = 30
+
+Path = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """What is wrong, where in the configuration, and what to write instead. line: in the file, 0: not known."""
+
+    path: Path
+    sentence: str
+
+
+class Faults(ConfigError):
+    """A configuration with faults. lines: one for each."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
+
+    def __reduce__(self) -> tuple[type[Faults], tuple[Sequence[str]]]:
+        return Faults, (self.lines,)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a part of the configuration was written: a line of the file, or an environment variable."""
+
+    line: int
+    variable: str | None = None
+
+
+class Origins(dict[Path, Origin]):
+    """Path -> where it was written."""
+
+    def of(self, path: Path) -> Origin:
+        """Return where a path, or the nearest part around it, was written."""
+        for length in range(len(path), -1, -1):
+            if (origin := self.get(path[:length])) is not None:
+                return origin
+        return Origin(0)
+
+
+def dotted(path: Path) -> str:
+    """Return a path as people write it.
+
+    >>> dotted(("streams", 0, "fields", "amount"))
+    'streams[0].fields.amount'
+    """
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return label(text, PATH_LENGTH)
+
+
+def refuse(name: str, origins: Origins, faults: Iterable[Fault]) -> Faults:
+    """Return the error that tells every fault, those of the file by line, then those of the environment."""
+
+    def order(fault: Fault) -> tuple[bool, int]:
+        origin = origins.of(fault.path)
+        return origin.variable is not None, origin.line
+
+    return Faults([_line(name, origins, fault) for fault in sorted(dict.fromkeys(faults), key=order)])
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant.
+
+    >>> nearest("bootstrap_server", ["group", "bootstrap_servers"])
+    'bootstrap_servers'
+    """
+    by_lower = {one.lower(): one for one in known}
+    found = get_close_matches(name.lower().replace("-", "_"), by_lower, 1)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return the next step for a name that is not known.
+
+    >>> did_you_mean("x", ["kind", "path"])
+    'known here: kind, path'
+    """
+    if found := nearest(name, known):
+        return f"did you mean {found}?"
+    more = "" if len(known) <= KNOWN_SHOWN else ", ..."
+    return f"known here: {', '.join(known[:KNOWN_SHOWN])}{more}" if known else "nothing may stand here; leave it out"
+
+
+def _line(name: str, origins: Origins, fault: Fault) -> str:
+    origin = origins.of(fault.path)
+    place = f"environment variable {origin.variable}" if origin.variable else f"{label(name)}:{origin.line}" if origin.line else label(name)
+    parts = [place, dotted(fault.path), fault.sentence]
+    return label(": ".join(part for part in parts if part), FAULT_LENGTH)
