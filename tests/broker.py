@@ -7,6 +7,7 @@ Rule 3: a broker is shared by all tests of a session, so every topic, group and 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -155,10 +156,8 @@ class Broker:
 
     def close(self) -> None:
         if self._admin is not None:
-            try:
+            with contextlib.suppress(KafkaError):
                 self._admin.close()
-            except KafkaError:
-                pass
         if self._cluster is not None:
             self._cluster.close()
 

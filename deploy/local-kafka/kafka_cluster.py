@@ -87,14 +87,12 @@ class Node:
         """The node's process, or None while it is down."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def format(self, cluster_id: str, arguments: Sequence[str]) -> None:
-        """Prepare an empty data folder; one that was prepared before is kept as it is."""
+    def format(self, cluster_id: str, arguments: Sequence[str]) -> subprocess.Popen[str] | None:
+        """Begin to prepare an empty data folder; one that was prepared before is kept as it is."""
         if (self.folder / "data" / "meta.properties").is_file():
-            return
+            return None
         command = [*_java(("-Xmx256m",)), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.settings), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise LocalKafkaError(f"the data folder of node {self.number} could not be formatted: {(done.stdout + done.stderr).strip()[-2000:]}")
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def launch(self, heap: Sequence[str]) -> None:
         """Start the process and do not wait; `wait` does."""
@@ -188,17 +186,23 @@ class Cluster:
     def start(self) -> None:
         """Prepare what is not prepared, start all nodes, wait for all."""
         jars()
-        cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")       # begins with a letter: it is an argument
         for node in self.nodes.values():
             node.folder.mkdir(parents=True, exist_ok=True)
             node.settings.write_text("".join(f"{key}={value}\n" for key, value in self._properties(node).items()), encoding="utf-8")
-        known = next((found for node in self.nodes.values() if (found := _cluster_id(node))), cluster_id)
-        for node in self.nodes.values():
-            node.format(known, self._format_arguments)
+        self._format()
         for node in self.nodes.values():
             node.launch(HEAP[len(self.nodes)])
         for node in self.nodes.values():
             node.wait()
+
+    def _format(self) -> None:
+        fresh = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")       # begins with a letter: it is an argument
+        cluster_id = next((found for node in self.nodes.values() if (found := _cluster_id(node))), fresh)
+        running = {number: process for number, node in self.nodes.items() if (process := node.format(cluster_id, self._format_arguments))}
+        told = {number: process.communicate()[0] for number, process in running.items()}
+        for number, process in running.items():
+            if process.returncode != 0:
+                raise LocalKafkaError(f"the data folder of node {number} could not be formatted: {told[number].strip()[-2000:]}")
 
     def start_node(self, number: int) -> None:
         """Start one node again, on its own data, and wait until it serves."""
@@ -225,6 +229,7 @@ class Cluster:
         copies = str(len(self.nodes))
         enough = str(max(1, len(self.nodes) - 1))
         first = next(iter(self.listeners))
+        protocols = {"CONTROLLER": "PLAINTEXT", **self.listeners}
         return {
             "process.roles": "broker,controller",
             "node.id": str(node.number),
@@ -232,7 +237,7 @@ class Cluster:
             "controller.listener.names": "CONTROLLER",
             "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in node.ports.items()),
             "advertised.listeners": ",".join(f"{name}://{HOST}:{node.ports[name]}" for name in self.listeners),
-            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in {"CONTROLLER": "PLAINTEXT", **self.listeners}.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
             "inter.broker.listener.name": first,
             "log.dirs": str(node.folder / "data"),
             "default.replication.factor": copies,

@@ -47,7 +47,7 @@ def java() -> str:
     number = re.search(r'version "(\d+)', told)
     if number is None or int(number[1]) < LEAST_JAVA:
         first = (told.splitlines() or ["nothing"])[0]
-        raise LocalKafkaError(f"{path} is too old, it says {first!r}; Kafka {version()} needs Java {LEAST_JAVA} or newer: put one on PATH, or name it by JAVA_HOME")
+        raise LocalKafkaError(f"{path} says {first!r}, but Kafka {version()} needs Java {LEAST_JAVA} or newer: put one on PATH, or name it by JAVA_HOME")
     return path
 
 
@@ -67,7 +67,7 @@ def jars() -> Path:
 def _fetch() -> None:
     mvn = shutil.which("mvn")
     if mvn is None:
-        raise LocalKafkaError(f"the jars of Kafka {version()} are not in {cache()}, and no mvn was found on PATH to fetch them: apt-get install maven")
+        raise LocalKafkaError(f"the jars of Kafka {version()} are not in {cache()}, and no mvn is on PATH to fetch them: apt-get install maven")
     cache().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=cache().parent) as name:
         fresh = Path(name) / "jars"
@@ -75,7 +75,7 @@ def _fetch() -> None:
         done = subprocess.run([mvn, "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             reason = next((line for line in done.stdout.splitlines() if "ERROR" in line), f"exit code {done.returncode}")
-            raise LocalKafkaError(f"mvn could not fetch the jars of Kafka {version()}: {reason}; is Maven Central (repo.maven.apache.org) within reach?")
+            raise LocalKafkaError(f"mvn could not fetch the jars of Kafka {version()}: {reason}; is repo.maven.apache.org within reach?")
         shutil.copy(POM, fresh)
         _put_in_place(fresh)
 

@@ -70,11 +70,13 @@ def _ask_for(bootstrap: str, topic: Topic) -> subprocess.Popen[str]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="local-kafka", description="Run Apache Kafka on loopback until Ctrl-C. Data are temporary unless --data is given.")
+    about = "Run Apache Kafka on loopback until Ctrl-C. Data are temporary unless --data is given."
+    parser = argparse.ArgumentParser(prog="local_kafka.py", description=about)
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="nodes of the cluster (default: 1)")
     parser.add_argument("--port", type=int, help="port of the first node; the others follow it (default: 9092, or free ones where that is in use)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep data and logs here, and find them again the next time")
-    parser.add_argument("--topic", type=Topic.parse, action="append", default=[], metavar="NAME:PARTITIONS[:compact]", help="make a topic; may be repeated")
+    form = "NAME:PARTITIONS[:compact]"
+    parser.add_argument("--topic", type=Topic.parse, action="append", default=[], metavar=form, help="make a topic; may be repeated")
     return parser.parse_args()
 
 
