@@ -2,19 +2,30 @@
 
 Rule 1: a secret is never part of a text: neither of `repr` nor of an error.
 Rule 2: whatever connects to a broker takes its settings from `client_settings`, so that security is said once.
+Rule 3: whatever connects does so by `connected`: the library only logs why a connection failed, and leaves a thread behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
 
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+
+from streamkl.adapters.kafka_errors import explained, is_refusal
 from streamkl.errors import ConfigError
+
+Client = TypeVar("Client")
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+BOOTSTRAP_SLICE_SECONDS = 1.0
 MOST_RECONNECT_BACKOFF_MS = 2_000
 """After an outage a broker is tried again at least this often; the client's own default of 30 s is half a minute of needless lag."""
 
@@ -68,7 +79,6 @@ def client_settings(bootstrap_servers: Sequence[str], security: Security = NO_SE
         "request_timeout_ms": round(REQUEST_TIMEOUT_SECONDS * 1000),
         "bootstrap_timeout_ms": round(REQUEST_TIMEOUT_SECONDS * 1000),
         "reconnect_backoff_max_ms": MOST_RECONNECT_BACKOFF_MS,
-        "metrics_enabled": False,
     }
     if security.protocol.startswith("SASL_"):
         settings |= {
@@ -103,3 +113,48 @@ def _check(security: Security) -> None:
         raise ConfigError(f"security: certificates are not used with protocol {security.protocol}; use SSL or SASL_SSL, or remove them")
     if (security.certificate_file is None) != (security.key_file is None):
         raise ConfigError("security: a certificate and its key belong together; set both certificate_file and key_file, or neither")
+
+
+def connected(make: Callable[..., Client], settings: Mapping[str, Any]) -> Client:
+    """Return a client of the library (`make`) that has reached a broker.
+
+    Raises ConfigError where a broker refuses us or we refuse its certificate, Unavailable where none answers.
+    """
+    made: list[KafkaNetClient] = []
+
+    def client(**given: Any) -> KafkaNetClient:
+        net = NetworkSelector(**given)
+        made.append(KafkaNetClient(net=net, manager=_Connections(net, **given)))
+        return made[-1]
+
+    try:
+        return make(**settings, kafka_client=client)
+    except KafkaError as error:
+        faults = [one._manager.fault for one in made]
+        for one in made:
+            one.close()
+        cause = next((fault for fault in faults if fault is not None), error)
+        raise explained(cause, f"connecting to {', '.join(settings['bootstrap_servers'])} by {settings['security_protocol']}") from error
+
+
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library has no types
+    """Keeps why the last connection failed, and does not go on trying where a broker refused us."""
+
+    fault: Exception | None = None
+
+    async def _connect(self, node: Any, conn: Any, **options: Any) -> None:
+        conn.init_future.add_errback(self._note)
+        await super()._connect(node, conn, **options)
+
+    def _note(self, fault: Exception) -> None:
+        self.fault = fault
+
+    def bootstrap(self, timeout_ms: float | None = None, refresh: bool = True) -> None:
+        deadline = monotonic() + (REQUEST_TIMEOUT_SECONDS if timeout_ms is None else timeout_ms / 1000)
+        while True:
+            left = max(0.0, deadline - monotonic())
+            try:
+                return super().bootstrap(min(BOOTSTRAP_SLICE_SECONDS, left) * 1000, refresh)  # type: ignore[no-any-return]
+            except KafkaTimeoutError:
+                if left <= BOOTSTRAP_SLICE_SECONDS or (self.fault is not None and is_refusal(self.fault)):
+                    raise

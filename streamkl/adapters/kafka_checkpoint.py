@@ -1,0 +1,155 @@
+"""Kafka checkpoint: a unit of work is one transaction of drift events, dead letters, readings, state and offsets.
+
+Rule 1: all of a unit stands, or nothing: readers of committed transactions never see a part.
+Rule 2: who is no member of the group any more commits nothing: offsets go with the membership of the records, and the broker compares it.
+Rule 3: who was fenced stops: another process has our place, and may have restored what we would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from kafka import TopicPartition
+from kafka.structs import ConsumerGroupMetadata
+
+from streamkl.adapters.kafka_state import KafkaState, state_key
+from streamkl.adapters.kafka_transactions import TIMEOUT_SECONDS, Transactions
+from streamkl.detect.event import DriftEvent
+from streamkl.errors import StateError, Unavailable
+from streamkl.service.alerts import dead_letter
+from streamkl.service.cloud_events import Message
+from streamkl.service.record import Partition
+from streamkl.service.work import DeadLetter, Reading, Restored, UnitOfWork
+
+STEPS: Final = ("begin", "events", "dead_letters", "readings", "changes", "flush", "offsets", "commit", "committed")
+"""`at_step` is called with each, before the step is done; with the last when the unit stands."""
+
+NO_VALUE: Final = ("streamkl_value", b"null")
+"""Header of a dead letter that had neither key nor value, which the client refuses to send: its value is empty instead."""
+
+
+class Publisher(Protocol):
+    """Makes messages; `service.alerts.Alerts` does."""
+
+    def drift_event(self, event: DriftEvent) -> Message: ...
+
+    def reading(self, reading: Reading) -> Message: ...
+
+
+class KafkaCheckpoint:
+    """Commits and restores by Kafka; meets `service.ports.Checkpoint`.
+
+    settings: of `client_settings`. The transactional id is `<application>.<instance>`: two processes of one instance fence each other.
+    topics: the input topics. dead_letters_topic, readings_topic: None: not published. at_step: told before each of STEPS; tests crash there.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        application: str,
+        instance: str,
+        group: str,
+        topics: Sequence[str],
+        state_topic: str,
+        events_topic: str,
+        dead_letters_topic: str | None = None,
+        readings_topic: str | None = None,
+        publisher: Publisher,
+        transaction_timeout_seconds: float = TIMEOUT_SECONDS,
+        at_step: Callable[[str], None] | None = None,
+    ) -> None:
+        self._application = application
+        self._group = group
+        self._topics = list(topics)
+        self._state_topic = state_topic
+        self._events_topic = events_topic
+        self._dead_letters_topic = dead_letters_topic
+        self._readings_topic = readings_topic
+        self._outputs = [topic for topic in (events_topic, dead_letters_topic, readings_topic) if topic is not None]
+        self._publisher = publisher
+        self._at_step = at_step or _nothing
+        self._transactions = Transactions(settings, f"{application}.{instance}", transaction_timeout_seconds)
+        self._state = KafkaState(settings, state_topic, group)
+        self._partitions = 0
+
+    def restore(self, partition: Partition) -> Restored:
+        """Return the group's offset of a partition and all entries that are committed of it.
+
+        The offset is asked for first: an offset and a state that do not belong together would else be possible while a predecessor still commits.
+        Raises ConfigError where the state topic is missing or not compacted, StateError where it has another number of partitions.
+        """
+        self._transactions.open()
+        if partition.number >= self._partitions:
+            self._partitions = self._state.check(self._topics, self._outputs)
+        if partition.number >= self._partitions:
+            raise StateError(f"{partition} is kept in partition {partition.number} of {self._state_topic}, which has {self._partitions}; add some")
+        offset = self._state.committed(partition)
+        return Restored(offset, self._state.entries(partition))
+
+    def commit(self, work: UnitOfWork) -> None:
+        """Make all of a unit stand, or nothing of it. Raises Unavailable where it is not known to stand, StateError where we are fenced."""
+        group = _membership(work.membership, self._group)
+        self._transactions.open()
+        stands = False
+        try:
+            self._write(work, group)
+            stands = True
+        finally:
+            if not stands:
+                self._transactions.abandon()
+        self._at_step("committed")
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        self._transactions.close()
+        self._state.close()
+
+    def _write(self, work: UnitOfWork, group: ConsumerGroupMetadata) -> None:
+        at_step, transactions = self._at_step, self._transactions
+        at_step("begin")
+        transactions.begin()
+        at_step("events")
+        transactions.send(self._events_topic, map(self._publisher.drift_event, work.events))
+        at_step("dead_letters")
+        if self._dead_letters_topic is not None:
+            transactions.send(self._dead_letters_topic, (_sendable(letter, self._application) for letter in work.dead_letters))
+        at_step("readings")
+        if self._readings_topic is not None:
+            transactions.send(self._readings_topic, map(self._publisher.reading, work.readings))
+        at_step("changes")
+        for partition, changes in work.changes.items():
+            transactions.send(self._state_topic, _state_messages(partition, changes), partition.number)
+        at_step("flush")
+        transactions.flush()
+        at_step("offsets")
+        if work.replay_from:
+            transactions.offsets({TopicPartition(*partition): offset for partition, offset in work.replay_from.items()}, group)
+        at_step("commit")
+        transactions.commit()
+
+
+def _nothing(step: str) -> None:
+    """Do nothing at a step."""
+
+
+def _membership(membership: object, group: str) -> ConsumerGroupMetadata:
+    """Return the membership to commit with; None: of a source that is in no group. Raises Unavailable where it says that we are in none."""
+    if membership is None:
+        return ConsumerGroupMetadata(group_id=group)
+    if not isinstance(membership, ConsumerGroupMetadata) or membership.generation_id < 0 or not membership.member_id:
+        raise Unavailable(f"we are no member of group {group} now, so that nothing may be committed; records are read again once we are")
+    return membership
+
+
+def _state_messages(partition: Partition, changes: Mapping[bytes, bytes | None]) -> Iterable[Message]:
+    prefix = state_key(partition, b"")
+    return (Message(prefix + key, value, []) for key, value in changes.items())
+
+
+def _sendable(letter: DeadLetter, application: str) -> Message:
+    """Return a dead letter as the client takes it: a header without a value has an empty one; one without key and value has an empty value."""
+    key, value, headers = dead_letter(letter, application)
+    headers = [(name, b"" if text is None else bytes(text)) for name, text in headers]
+    return Message(key, b"", [*headers, NO_VALUE]) if key is None and value is None else Message(key, value, headers)
