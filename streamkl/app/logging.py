@@ -1,7 +1,7 @@
 """Logging: every log event on standard error as one line, JSON or for people, those of other libraries too.
 
 Rule 1: one event is one line: what a record or a broker put into a text reaches the log escaped. The traceback of a bug alone has lines.
-Rule 2: a secret never reaches a line: the values given here are blotted out of whatever is rendered.
+Rule 2: a secret never reaches a line: the values given here are blotted out of whatever is to be rendered.
 Rule 3: a log that cannot be written (a full disk, a closed pipe) stops nothing.
 """
 
@@ -52,13 +52,12 @@ def configure(
 
 
 def _formatter(format: str, secrets: Sequence[str], before: list[Any], has_colors: bool) -> logging.Formatter:
-    rendered: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info]
+    rendered: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, _Blotter(secrets)]
     if format == "json":
         rendered += [_ordered, structlog.processors.JSONRenderer(default=str)]
     else:
         plain = structlog.dev.plain_traceback
         rendered += [_escaped, structlog.dev.ConsoleRenderer(colors=has_colors, exception_formatter=plain, timestamp_key="time", pad_event_to=24)]
-    rendered.append(_Blotter(secrets))
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=rendered)
 
 
@@ -89,14 +88,34 @@ def _printable(value: Any, kept: str = "") -> Any:
 
 
 class _Blotter:
-    """Blots secrets out of a rendered line, as they are and as JSON, Python and the escaping above write them."""
+    """Blots secrets out of every text of an event before it is rendered: as they are, and as Python, JSON and the log itself write them."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         plain = ["".join(secret) for secret in secrets if secret]  # a text that hides its repr becomes one that does not
-        forms = {form for secret in plain for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], _printable(secret))}
-        self._forms = sorted(forms, key=len, reverse=True)
+        self._forms = sorted({form for secret in plain for form in _forms(secret)}, key=len, reverse=True)
 
-    def __call__(self, logger: object, name: str, line: str) -> str:
+    def __call__(self, logger: object, name: str, event: EventDict) -> EventDict:
+        return {key: self._blotted(value) for key, value in event.items()}
+
+    def _blotted(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return {self._blotted(key): self._blotted(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._blotted(inner) for inner in value]
+        text = str(value)
         for form in self._forms:
-            line = line.replace(form, BLOT)
-        return line
+            text = text.replace(form, BLOT)
+        return text
+
+
+def _forms(secret: str) -> set[str]:
+    """Return how a secret may be written inside a text.
+
+    >>> sorted(_forms("a'b"))
+    ["a'b", "a\\\\'b"]
+    """
+    in_python = "".join(c if c in "'\"" else repr(c)[1:-1] for c in secret)
+    in_json = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+    return {secret, in_python, in_python.replace("'", "\\'"), *in_json, _printable(secret)}
