@@ -51,8 +51,12 @@ def _checked(tree: Mapping[str, object], environment: Mapping[str, str]) -> tupl
         config, _ = _validated(_without(tree, {fault.path for fault in shape}), environment)
     if config is None:
         return None, shape
-    around = {fault.path[:-1] for fault in shape}
-    return config, [*shape, *(fault for fault in faults(config) if fault.path[:-1] not in around)]
+    return config, [*shape, *(fault for fault in faults(config) if not _may_follow(fault, shape))]
+
+
+def _may_follow(fault: Fault, shape: Iterable[Fault]) -> bool:
+    """Return whether a fault between parts may only be there because one beside or below it was refused."""
+    return any(one.path[:-1] == fault.path[:-1] or one.path[: len(fault.path)] == fault.path for one in shape)
 
 
 def _validated(tree: object, environment: Mapping[str, str]) -> tuple[Config | None, list[Fault]]:

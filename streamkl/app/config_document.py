@@ -13,12 +13,12 @@ import stat
 
 import yaml
 
-from streamkl.app.config_fault import Fault, Faults, Origin, Origins, Path, refuse
-from streamkl.app.label import label
+from streamkl.app.config_fault import Fault, Faults, Origin, Origins, Path, refuse, shown
 from streamkl.errors import ConfigError
 
 DOCUMENT_BYTES_MAX = 1_000_000
 NODES_MAX = 100_000
+NO_TAG = "tags are not taken; leave the ! away, or put the text into quotes"
 DIGITS_MAX = 30
 
 _TAG = "tag:yaml.org,2002:"
@@ -69,29 +69,31 @@ class Document:
     def _read(self, text: str) -> Document:
         root = _composed(self.name, text)
         if root is None:
-            raise ConfigError(f"{label(self.name)}: is empty; begin with: application: NAME")
+            raise ConfigError(f"{shown(self.name)}: is empty; begin with: application: NAME")
         if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{label(self.name)}: is not a mapping of settings; begin with: application: NAME")
+            raise ConfigError(f"{shown(self.name)}: is not a mapping of settings; begin with: application: NAME")
         try:
             self.tree = self._mapping(root, ())
         except RecursionError:
-            raise ConfigError(f"{label(self.name)}: is nested too deeply, or within itself; write it flat") from None
+            raise ConfigError(f"{shown(self.name)}: is nested too deeply, or within itself; write it flat") from None
         return self
 
     def _value(self, node: yaml.Node, path: Path) -> object:
         self._nodes += 1
         if self._nodes > NODES_MAX:
-            raise ConfigError(f"{label(self.name)}: has more than {NODES_MAX:,} parts, aliases written out; write it shorter")
+            raise ConfigError(f"{shown(self.name)}: has more than {NODES_MAX:,} parts, aliases written out; write it shorter")
         self.origins.setdefault(path, Origin(node.start_mark.line + 1))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
+            if node.tag != f"{_TAG}seq":
+                self._refuse(path, NO_TAG)
             return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         if node.tag != f"{_TAG}map":
-            self._refuse(path, "tags are not taken; leave the ! away, or put the text into quotes")
+            self._refuse(path, NO_TAG)
         found: dict[str, object] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -113,7 +115,7 @@ class Document:
         name, text = str(node.tag).removeprefix(_TAG), str(node.value)
         if name not in (*_CORE, "str") or (name in _CORE and not _CORE[name][0].match(text)):
             if node.tag != "!":
-                self._refuse(path, "tags are not taken; leave the ! away, or put the text into quotes")
+                self._refuse(path, NO_TAG)
             return text
         return plain(text) if name in _CORE else text
 
@@ -139,7 +141,7 @@ def plain(text: str) -> object:
 
 
 def _text(path: str) -> str:
-    name = label(path)
+    name = shown(path)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -167,7 +169,7 @@ def _composed(name: str, text: str) -> yaml.Node | None:
     except yaml.YAMLError as error:
         fault: ConfigError = _syntax(name, text, error)
     except RecursionError:
-        fault = ConfigError(f"{label(name)}: is nested too deeply; write it flat")
+        fault = ConfigError(f"{shown(name)}: is nested too deeply; write it flat")
     finally:
         if loader is not None:
             loader.dispose()
@@ -182,8 +184,10 @@ def _syntax(name: str, text: str, error: yaml.YAMLError) -> Faults:
     else:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
-        problem = re.sub(r"'[^'<]{2,}'|\"[^\"]{2,}\"", "...", str(getattr(error, "problem", None) or "not understood"))
+        problem = str(getattr(error, "problem", None) or "not understood")
+        is_tab = r"'\t'" in problem
+        problem = re.sub(r"'[^'<]{2,}'|\"[^\"]{2,}\"", "...", problem)
         sentence = f"is not YAML: {problem}; correct the line, or the one before it"
-        if r"\t" in problem:
+        if is_tab:
             sentence = "a tab begins the text; YAML is indented with spaces"
     return refuse(name, Origins({(): Origin(line)}), [Fault((), sentence)])

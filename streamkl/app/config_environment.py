@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from streamkl.app.config_document import Document
-from streamkl.app.config_fault import Fault, Origin, Path, dotted
+from streamkl.app.config_fault import Fault, Path, dotted
 from streamkl.app.config_model import Model, is_list, is_mapping, models_of
 from streamkl.app.config_secret import is_secret
 from streamkl.errors import ConfigError
@@ -30,7 +30,7 @@ def override(document: Document, environment: Mapping[str, str]) -> None:
         except ConfigError as error:
             path = (variable,)
             document.faults.append(Fault(path, str(error)))
-        document.origins[path] = Origin(0, variable)
+        document.origins.override(path, variable)
 
 
 def variables(model: type[Model], prefix: str = PREFIX) -> Iterator[str]:
@@ -86,5 +86,5 @@ def _value(text: str) -> object:
         try:
             return Document.value_of(text)
         except ConfigError as error:
-            raise ConfigError(f"the value begins like YAML, but {str(error).removeprefix(': ')}") from None
+            raise ConfigError(f"the value begins like YAML, but {str(error).split(': ', 1)[-1]}") from None
     return None if text.strip() in ("", "null", "~") else text

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from streamkl.app.label import label
 from streamkl.errors import ConfigError
 
-FAULT_LENGTH = 600
+FAULT_LENGTH = 900
 PATH_LENGTH = 120
+FILE_LENGTH = 250
 KNOWN_SHOWN = 30
 
 Path = tuple[str | int, ...]
@@ -57,6 +58,13 @@ class Origins(dict[Path, Origin]):
                 return origin
         return Origin(0)
 
+    def override(self, path: Path, variable: str) -> None:
+        """Note that a variable has set a path, and whatever was missing around it."""
+        for stale in [one for one in self if one[: len(path)] == path]:
+            del self[stale]
+        for length in range(1, len(path) + 1):
+            self.setdefault(path[:length], Origin(0, variable))
+
 
 def dotted(path: Path) -> str:
     """Return a path as people write it.
@@ -70,12 +78,17 @@ def dotted(path: Path) -> str:
     return label(text, PATH_LENGTH)
 
 
+def shown(name: str) -> str:
+    """Return the name of a file on one line."""
+    return label(name, FILE_LENGTH)
+
+
 def refuse(name: str, origins: Origins, faults: Iterable[Fault]) -> Faults:
     """Return the error that tells every fault, those of the file by line, then those of the environment."""
 
-    def order(fault: Fault) -> tuple[bool, int]:
+    def order(fault: Fault) -> tuple[str, int]:
         origin = origins.of(fault.path)
-        return origin.variable is not None, origin.line
+        return origin.variable or "", origin.line
 
     return Faults([_line(name, origins, fault) for fault in sorted(dict.fromkeys(faults), key=order)])
 
@@ -105,6 +118,6 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 def _line(name: str, origins: Origins, fault: Fault) -> str:
     origin = origins.of(fault.path)
-    place = f"environment variable {origin.variable}" if origin.variable else f"{label(name)}:{origin.line}" if origin.line else label(name)
-    parts = [place, dotted(fault.path), fault.sentence]
+    place = f"environment variable {origin.variable}" if origin.variable else f"{shown(name)}:{origin.line}" if origin.line else shown(name)
+    parts = [place, "" if fault.path == (origin.variable,) else dotted(fault.path), fault.sentence]
     return label(": ".join(part for part in parts if part), FAULT_LENGTH)

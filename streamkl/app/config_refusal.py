@@ -43,6 +43,8 @@ def _fault(details: ErrorDetails, tree: Mapping[str, object]) -> Fault:
         return Fault(path, f"unknown key; {did_you_mean(str(path[-1]), _known(path[:-1], tree))}")
     if kind == "missing":
         return Fault(path, f"is missing; {_description(path)}")
+    if kind == "union_tag_not_found" and not isinstance(value, Mapping):
+        return Fault(path, SHAPES["model_type"])
     if kind == "union_tag_not_found":
         return Fault((*path, "kind"), f"is missing; {' or '.join(SOURCE_KINDS)}")
     if kind == "union_tag_invalid":

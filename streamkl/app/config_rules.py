@@ -114,7 +114,7 @@ def _written_at(config: Config, number: int, entry: StreamEntry, field: str, set
         for name in detector.model_fields_set:
             if keyword(name) == setting:
                 return (*path, name)
-    return ("detector",)
+    return _written_at(config, number, entry, field, "raise_at") if setting == "resolve_at" else ("detector",)
 
 
 def _in_keys(sentence: str) -> str:
