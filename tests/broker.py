@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
@@ -131,6 +132,16 @@ class Broker:
         """Return the node that leads a partition now."""
         (told,) = self.admin().describe_topics([topic])
         return next(int(one["leader_id"]) for one in told["partitions"] if one["partition_index"] == partition)
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        (told,) = self.admin().describe_topics([topic])
+        return len(told["partitions"])
+
+    def configs(self, topic: str) -> dict[str, str]:
+        """Return the settings of a topic that differ from the broker's defaults."""
+        told = self.admin().describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        return {name: setting["value"] for name, setting in told["topic"][topic].items()}
 
     # ------------------------------------------------------------ nodes
 

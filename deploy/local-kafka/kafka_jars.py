@@ -47,7 +47,7 @@ def java() -> str:
     number = re.search(r'version "(\d+)', told)
     if number is None or int(number[1]) < LEAST_JAVA:
         first = (told.splitlines() or ["nothing"])[0]
-        raise LocalKafkaError(f"{path} says {first!r}, but Kafka {version()} needs Java {LEAST_JAVA} or newer: put one on PATH, or name it by JAVA_HOME")
+        raise LocalKafkaError(f"{path} says {first!r}, but Kafka {version()} needs Java {LEAST_JAVA} or newer: put it on PATH or in JAVA_HOME")
     return path
 
 
