@@ -14,7 +14,8 @@ from streamkl.sketch import Reference
 __version__ = "0.1.0"
 
 __all__ = [
-    "ConfigError", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Unavailable", "divergence",
+    "ConfigError", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Unavailable",
+    "divergence",
 ]
 
 NOT_BUILT = ("subscribe",)

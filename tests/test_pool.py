@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamkl import ConfigError, Detector, DetectorPool, StateError
-from streamkl.detect.detector import NO_TIME
+from streamkl.detect.event_time import NO_TIME
 from streamkl.detect.slots import Slots
 
 NAMES = ["a", "b/x", "c", "d"]

@@ -101,6 +101,7 @@ class MemorySource:
     >>> source.poll(0.0).gained
     (Partition(topic='t', number=0),)
     >>> source.start(partition, 0)
+    0
     >>> [record.value for record in source.poll(0.0).runs[0].records]
     [b'one']
     """
@@ -141,8 +142,8 @@ class MemorySource:
         is_end = self._ends and not runs and not self._rebalances and self._is_drained()
         return Arrivals(runs, gained, lost, is_end, self._generation)
 
-    def start(self, partition: Partition, offset: int | None) -> None:
-        """Read a gained partition from this offset on. Raises StateError where the log no longer, or not yet, reaches there."""
+    def start(self, partition: Partition, offset: int | None) -> int:
+        """Read a partition from this offset on; return it. Raises StateError where the log no longer, or not yet, reaches there."""
         first, end = self._log.start(partition), self._log.end(partition)
         if offset is None:
             offset = first if self._begin == "earliest" else end
@@ -152,6 +153,8 @@ class MemorySource:
         if partition not in self._positions:
             raise ValueError(f"{partition} is not held, so it cannot be started")
         self._positions[partition] = offset
+        self._paused.discard(partition)
+        return offset
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Bring no records of these until `resume`."""

@@ -6,7 +6,6 @@ Rule 2: one observation causes at most one event.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import final
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.diagnosis import diagnosis, diagnosis_of_learning
 from streamkl.detect.event import CriterionReading, DriftEvent
+from streamkl.detect.event_time import NO_TIME, checked_time, checked_times
 from streamkl.detect.given import Given
 from streamkl.detect.guarantee import VOID, guarantee
 from streamkl.detect.life import Life
@@ -29,8 +29,6 @@ from streamkl.errors import ConfigError, StateError
 from streamkl.sketch import blob
 from streamkl.sketch.histogram import Histogram
 from streamkl.sketch.reference import Reference
-
-NO_TIME = int(np.iinfo(np.int64).min)   # in update_many's `at`: this observation has no time
 
 
 @final
@@ -60,7 +58,7 @@ class Detector:
     'drifting'
     """
 
-    __slots__ = ("__weakref__", "_call_end", "_call_size", "_given", "_settings", "life")
+    __slots__ = ("__weakref__", "_call_end", "_call_size", "_given", "life", "settings")
 
     def __init__(
         self, reference: Reference | Sequence[object] | npt.NDArray[np.generic] | None = None, *, kind: str = "numeric",
@@ -70,14 +68,13 @@ class Detector:
         raise_at: float | None = 0.1, resolve_at: float = 0.05, name: str = "stream",
     ) -> None:
         _refuse_what_is_not_built(window, season, raise_at)
-        settings = Settings.of(
-            kind, budget_of(false_alarms), warmup, window, extend, mature_until, stride, min_effect, on_drift, hold_for, alarm, measure, raise_at,
-            resolve_at, name,
-        )
+        budget = budget_of(false_alarms)
+        settings = Settings.of(kind, budget, warmup, window, extend, mature_until, stride, min_effect, on_drift, hold_for, alarm, measure, raise_at,
+                               resolve_at, name)
         self._set_up(settings, Given.of(reference, settings))
 
     def _set_up(self, settings: Settings, given: Given | None) -> None:
-        self._settings, self._given = settings, given
+        self.settings, self._given = settings, given
         self.life = Life(settings, given)
         self._call_end = self._call_size = 0        # the last update_many: observations after it, and how many it took
 
@@ -89,7 +86,7 @@ class Detector:
         x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
         """
         if at is not None:
-            at = _checked_time(at)
+            at = checked_time(at)
         step = self.life.step              # an attribute, not a method: calling it in one expression looks it up more slowly
         verdict = step(x)
         return self.life.turn(verdict, at) if verdict else None
@@ -102,7 +99,7 @@ class Detector:
         xs: shape (n,). at: shape (n,) event times in ms, or None; the least int64 stands for "no time". All or nothing: raises TypeError
         or ValueError before any observation is taken.
         """
-        values = cleaned(self._settings.kind, xs)
+        values = cleaned(self.settings.kind, xs)
         times = checked_times(at, len(values))
         events, i = [], 0
         first = self.n
@@ -127,12 +124,12 @@ class Detector:
     @property
     def name(self) -> str:
         """The stream's name."""
-        return self._settings.name
+        return self.settings.name
 
     @property
     def kind(self) -> str:
         """"numeric" or "categorical"."""
-        return self._settings.kind
+        return self.settings.kind
 
     @property
     def state(self) -> str:
@@ -145,6 +142,11 @@ class Detector:
         return self.life.n
 
     @property
+    def window_n(self) -> int:
+        """Observations in the sliding window; 0 while learning."""
+        return self.life.watching.tracker.filled if self.life.watching else 0
+
+    @property
     def drift_detected(self) -> bool:
         """Whether the last `update`, or any observation of the last `update_many`, raised drift."""
         size = self._call_size if self.n == self._call_end else 1
@@ -153,7 +155,7 @@ class Detector:
     @property
     def budget(self) -> float:
         """A: events per false alarm."""
-        return self._settings.budget
+        return self.settings.budget
 
     @property
     def evidence(self) -> float:
@@ -193,6 +195,11 @@ class Detector:
         """
         _check_against(against)
         return self.life.watching.estimate(measure, base, against) if self.life.watching else nothing_seen(measure, base)
+
+    def divergences(self, measures: Sequence[str]) -> dict[str, Estimate]:
+        """Return many of `divergence` at once, in nats, in the time of little more than one."""
+        watching = self.life.watching
+        return watching.estimates(measures) if watching else {measure: nothing_seen(measure) for measure in measures}
 
     def contributions(self, measure: str = "kl") -> list[tuple[str, float]]:
         """Return (label, nats) of every bin, largest first, none negative; they sum to the plug-in divergence. [] while learning.
@@ -236,7 +243,7 @@ class Detector:
     def clone(self, name: str | None = None) -> Detector:
         """Return a fresh detector with the same settings (and the same reference, where one was given). name: another one."""
         fresh = Detector.__new__(type(self))
-        fresh._set_up(self._settings if name is None else replace(self._settings, name=name), self._given)
+        fresh._set_up(self.settings if name is None else replace(self.settings, name=name), self._given)
         return fresh
 
     def to_bytes(self) -> bytes:
@@ -244,13 +251,21 @@ class Detector:
 
         Equal observations give equal bytes, however they were batched; `drift_detected` then tells of the last observation.
         """
-        reference, found = (self._given.reference.to_state(), self._given.study) if self._given else (None, None)
-        return blob.seal("detector", VERSION, DetectorState(self._settings, reference, found, self.life.to_state()))
+        return blob.seal("detector", VERSION, self.to_state())
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Detector:
         """Return the detector of a blob; raises StateError where it is damaged, inconsistent, or of another version."""
-        state = blob.unseal("detector", VERSION, stored, DetectorState)
+        return cls.of_state(blob.unseal("detector", VERSION, stored, DetectorState))
+
+    def to_state(self) -> DetectorState:
+        """Return all of the detector as plain values."""
+        reference, found = (self._given.reference.to_state(), self._given.study) if self._given else (None, None)
+        return DetectorState(self.settings, reference, found, self.life.to_state())
+
+    @classmethod
+    def of_state(cls, state: DetectorState) -> Detector:
+        """Return the detector of plain values; raises StateError where they are inconsistent."""
         detector = cls.__new__(cls)
         try:
             detector._set_up(state.settings, Given.from_state(state.settings, state))
@@ -275,19 +290,3 @@ def _refuse_what_is_not_built(window: object, season: object, raise_at: object) 
 def _check_against(against: str) -> None:
     if against not in (REFERENCE, ORIGIN):
         raise ConfigError(f"against={against!r} is unknown; use {REFERENCE!r} or {ORIGIN!r}")
-
-
-def _checked_time(at: object) -> int:
-    if isinstance(at, (bool, np.bool_)) or not NO_TIME < (time := operator.index(at)) <= -NO_TIME - 1:       # type: ignore[arg-type]
-        raise ValueError(f"at={at!r} must be a whole number of milliseconds since the epoch, within 64 bits; correct it")
-    return time
-
-
-def checked_times(at: Sequence[int] | npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64] | None:
-    """Return the times of so many observations; raises ValueError for what are none."""
-    if at is None:
-        return None
-    times = np.asarray(at) if count else np.zeros(0, np.int64)
-    if times.shape != (count,) or (count and times.dtype.kind not in "iu") or (times > np.iinfo(np.int64).max).any():
-        raise ValueError(f"at must hold {count} whole numbers of milliseconds, one for each observation, got {times.dtype} of shape {times.shape}")
-    return times.astype(np.int64)

@@ -11,8 +11,9 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.detect.detector import Detector, checked_times
+from streamkl.detect.detector import Detector
 from streamkl.detect.event import DriftEvent
+from streamkl.detect.event_time import NO_TIME, checked_times
 from streamkl.detect.recent import cleaned
 from streamkl.detect.slots import Slots
 
@@ -144,4 +145,4 @@ class DetectorPool:
 
 
 def _no_times(count: int) -> npt.NDArray[np.int64]:
-    return np.full(count, np.iinfo(np.int64).min)
+    return np.full(count, NO_TIME)

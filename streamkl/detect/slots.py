@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamkl.detect.detector import NO_TIME, Detector
+from streamkl.detect.detector import Detector
 from streamkl.detect.event import DriftEvent
+from streamkl.detect.event_time import NO_TIME
 from streamkl.detect.kernel import Fleet
 from streamkl.detect.life import Life
 from streamkl.detect.maturing import Maturing
@@ -93,7 +94,8 @@ class Slots:
         return detector
 
     def take(
-        self, slots: npt.NDArray[np.int64], values: npt.NDArray[np.float64] | list[object], times: Times, positions: Times, is_postponing: bool = False
+        self, slots: npt.NDArray[np.int64], values: npt.NDArray[np.float64] | list[object], times: Times, positions: Times,
+        is_postponing: bool = False,
     ) -> list[Hit]:
         """Take observations, slots[i] the slot of values[i]; return what they caused, in order.
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamkl.detect.event_time import NO_TIME
 from streamkl.service.batch import Reject
-from streamkl.service.times import NO_TIME, milliseconds
+from streamkl.service.times import milliseconds
 
 AHEAD = "too far ahead of the record's own time"
 

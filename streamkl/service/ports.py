@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from streamkl.detect.event import DriftEvent
 from streamkl.service.batch import Batch
 from streamkl.service.record import Arrivals, Partition, Record
 from streamkl.service.work import Restored, UnitOfWork
@@ -56,8 +57,8 @@ class RecordSource(Protocol):
         """Return what is there now; wait at most so long for the first record."""
         ...
 
-    def start(self, partition: Partition, offset: int | None) -> None:
-        """Read a gained partition from this offset on (None: where the configuration says that a new group begins).
+    def start(self, partition: Partition, offset: int | None) -> int:
+        """Read a gained partition from this offset on (None: where the configuration says that a new group begins); return the offset.
 
         Raises StateError where records from there on are gone (retention), or are not there yet, with the remedy.
         """
@@ -114,6 +115,24 @@ class Checkpoint(Protocol):
 
         Raises Unavailable where it is not known, or known not, to stand: the worker then drops all state and restores. Raises StateError
         where another process has taken our place for good.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        ...
+
+
+class EventReader(Protocol):
+    """Called by `streamkl events` alone. foreign: messages so far that are no drift event of ours; they are left out."""
+
+    name: str
+    foreign: int
+
+    def batches(self, is_following: bool) -> Iterator[Sequence[DriftEvent]]:
+        """Yield all events from the oldest on, those of one stream in order; some may repeat.
+
+        is_following: after the newest yield what comes, and an empty batch now and then; else end there. Raises Unavailable where it cannot be read.
         """
         ...
 

@@ -30,7 +30,7 @@ class StreamKeys:
 
     def groups(self, fields: Sequence[object], lines: Sequence[int]) -> tuple[dict[str, NDArray[np.intp]], list[Reject]]:
         """Return key -> its rows in order, and the faults of the rows that have no usable key."""
-        keys = fields if set(map(type, fields)) == {str} else list(map(_key, fields))
+        keys = fields if set(map(type, fields)) == {str} else list(map(key_of, fields))
         distinct = list(dict.fromkeys(keys))
         number_of = {key: number for number, key in enumerate(distinct)}
         numbers = np.fromiter(map(number_of.__getitem__, keys), np.intp, len(keys))
@@ -58,10 +58,10 @@ class StreamKeys:
         return None
 
 
-def _key(field: object) -> str:
+def key_of(field: object) -> str:
     """Return a key as text; an object or a list is no key.
 
-    >>> [_key(field) for field in ("EU", 1, 1.0, 1.5, True, None, [1])]
+    >>> [key_of(field) for field in ("EU", 1, 1.0, 1.5, True, None, [1])]
     ['EU', '1', '1', '1.5', 'true', '', '']
     """
     if isinstance(field, str):

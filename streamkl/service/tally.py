@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamkl.detect.event import DriftEvent
-from streamkl.service.times import NO_TIME
+from streamkl.detect.event_time import NO_TIME
 
 EPISODES_KEPT = 50
 

@@ -18,10 +18,10 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from streamkl.detect.event_time import NO_TIME
 from streamkl.service.batch import Reject
 from streamkl.service.values import is_missing, number
 
-NO_TIME: int = int(np.iinfo(np.int64).min)
 NOT_A_TIME = "not a time (ISO 8601 or a number since the epoch)"
 SHORTEST_DATE_TIME = len("2026-01-01 00:00:00")
 LIMITS_AND_FACTORS = ((1e11, 1e3), (1e14, 1.0), (1e17, 1e-3), (math.inf, 1e-6))

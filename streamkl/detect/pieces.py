@@ -1,0 +1,128 @@
+"""Pieces: a detector's state, cut so that what was stored already need not be stored again.
+
+Rule 1: raw values - of a stream that learns, matures or drifts - are cut into chunks of CHUNK values from their beginning. Values come at
+the end, so a chunk that was stored stands; one that differs has another name, see `Chunk`.
+Rule 2: `join(cut(detector))` is the detector's own blob, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from streamkl.detect.detector import Detector
+from streamkl.detect.settings import Settings
+from streamkl.detect.state import VERSION, DetectorState, EpisodeState, LearningState, MaturingState, ValuesState
+from streamkl.errors import StateError
+from streamkl.sketch import blob
+
+CHUNK = 512
+NUMBER_BYTES = 8
+DIGEST_BYTES = 8
+VALUES_VERSION = 1
+KEPT = ("budget", "min_effect", "on_drift", "hold_for", "raise_at", "resolve_at", "name")      # settings that may change under a stored state
+Part = LearningState | MaturingState | EpisodeState
+
+
+class Chunk(NamedTuple):
+    """Where a chunk stands: which part's values, which chunk of these; digest: of what it holds."""
+
+    part: str
+    ordinal: int
+    digest: bytes
+
+
+class Pieces(NamedTuple):
+    """core: the state without whole chunks. chunks: these, in order."""
+
+    core: bytes
+    chunks: Mapping[Chunk, bytes]
+
+
+def cut(detector: Detector) -> Pieces:
+    """Return the pieces of a detector's state.
+
+    >>> [(chunk.part, chunk.ordinal) for chunk in cut(_learning(1500)).chunks]
+    [('learning', 0), ('learning', 1)]
+    """
+    state = detector.to_state()
+    chunks: dict[Chunk, bytes] = {}
+    parts: dict[str, Part] = {}
+    for name, part in _parts(state):
+        whole, rest = _cut(part.values)
+        for ordinal, values in enumerate(whole):
+            stored = blob.seal("values", VALUES_VERSION, values)
+            chunks[Chunk(name, ordinal, hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest())] = stored
+        parts[name] = replace(part, values=rest)
+    return Pieces(blob.seal("pieces", VERSION, replace(state, life=replace(state.life, **parts))), chunks)      # type: ignore[arg-type]
+
+
+def join(pieces: Pieces) -> DetectorState:
+    """Return the whole state; raises StateError where a chunk is damaged, or not the one that belongs to the core."""
+    state = blob.unseal("pieces", VERSION, pieces.core, DetectorState)
+    parts: dict[str, Part] = {}
+    for name, part in _parts(state):
+        whole = []
+        for chunk, stored in pieces.chunks.items():
+            if chunk.part == name:
+                if hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest() != chunk.digest:
+                    raise StateError(f"stored values ({chunk.part}, {chunk.ordinal}) are not their sketch's; restore a backup, or discard the stream")
+                whole.append(blob.unseal("values", VALUES_VERSION, stored, ValuesState))
+        rest = part.values
+        numbers, categories = b"".join(v.numbers for v in whole), [c for v in whole for c in v.categories]
+        parts[name] = replace(part, values=ValuesState(numbers + rest.numbers, categories + rest.categories))
+    return replace(state, life=replace(state.life, **parts))      # type: ignore[arg-type]
+
+
+def fingerprint(detector: Detector) -> bytes:
+    """Return a digest of the settings that a stored state is bound to: with others it cannot go on."""
+    bound = {name: value for name, value in vars(detector.settings).items() if name not in KEPT}
+    return hashlib.blake2b(repr(sorted(bound.items())).encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def restored(fresh: Detector, pieces: Pieces) -> Detector:
+    """Return the stored detector, with those of the settings of `fresh` that may change. Raises StateError."""
+    state = join(pieces)
+    kept: dict[str, object] = {name: getattr(fresh.settings, name) for name in KEPT}
+    return Detector.of_state(replace(state, settings=replace(state.settings, **kept)))      # type: ignore[arg-type]
+
+
+def stored_settings(pieces: Pieces) -> Settings:
+    """Return the settings of a stored state; raises StateError where it is damaged."""
+    return blob.unseal("pieces", VERSION, pieces.core, DetectorState).settings
+
+
+def differing(fresh: Settings, stored: Settings) -> list[str]:
+    """Return the settings that a stored state is bound to and that are other ones now, each with both values."""
+    return _differences(fresh, stored, [name for name in vars(fresh) if name not in KEPT])
+
+
+def changed(fresh: Settings, stored: Settings) -> list[str]:
+    """The same for the settings that may change under a stored state."""
+    return _differences(fresh, stored, [name for name in KEPT if name != "name"])
+
+
+def _differences(fresh: Settings, stored: Settings, names: Sequence[str]) -> list[str]:
+    pairs = ((name, getattr(stored, name), getattr(fresh, name)) for name in names)
+    return [f"{name} was {before!r}, is {now!r}" for name, before, now in pairs if before != now]
+
+
+def _parts(state: DetectorState) -> list[tuple[str, Part]]:
+    life = state.life
+    return [(name, part) for name, part in (("learning", life.learning), ("maturing", life.maturing), ("episode", life.episode)) if part]
+
+
+def _cut(values: ValuesState) -> tuple[list[ValuesState], ValuesState]:
+    """Return the whole chunks of values, and the rest."""
+    size, numbers, categories = CHUNK * NUMBER_BYTES, values.numbers, values.categories
+    cuts, places = range(0, len(numbers) - size + 1, size), range(0, len(categories) - CHUNK + 1, CHUNK)
+    whole = [ValuesState(numbers[i:i + size], []) for i in cuts] + [ValuesState(b"", categories[i:i + CHUNK]) for i in places]
+    return whole, ValuesState(numbers[len(cuts) * size:], categories[len(places) * CHUNK:])
+
+
+def _learning(observations: int) -> Detector:
+    detector = Detector(warmup=observations + 1)
+    detector.update_many(range(observations))
+    return detector

@@ -1,0 +1,28 @@
+"""Pace: how often what is done, and how much of it at once. Nothing that is found depends on it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Pace(NamedTuple):
+    """What the operator allows.
+
+    commit_every_seconds, commit_every_records: whichever comes first. learning_seconds: of one turn of the loop, at most, one learning more.
+    state_share: sketch bytes saved per byte of input, at most, unless replay_records asks for more: how far a restart goes back in a partition.
+    shutdown_seconds: to finish the unit of work. stall_seconds: without a record though there are some, until a partition counts as stalled.
+    readings_every_seconds: 0: never. lag_every_seconds: how often it is asked for. on_bad_record: "stop" ends the run at the first one.
+    """
+
+    commit_every_seconds: float = 5.0
+    commit_every_records: int = 50_000
+    poll_seconds: float = 0.2
+    learning_seconds: float = 0.2
+    state_share: float = 0.4
+    replay_records: int = 1_000_000
+    shutdown_seconds: float = 30.0
+    stall_seconds: float = 60.0
+    readings_every_seconds: float = 60.0
+    lag_every_seconds: float = 5.0
+    longest_retry_seconds: float = 30.0
+    on_bad_record: Literal["dead_letter", "skip", "stop"] = "dead_letter"

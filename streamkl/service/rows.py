@@ -1,0 +1,156 @@
+"""Rows: the keys of one feed in one partition, each a row of streams; which there are, and which of them are not saved yet.
+
+Rule 1: a key's first record bears its row; where there are too many, the row that was idle longest is forgotten: by offset, so always the same.
+Rule 2: below the offset that was processed before a restart nothing is born or forgotten: who was there then is known, and records of others,
+and those that a row holds already, are skipped.
+Rule 3: a stored row is thawed when its first record comes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamkl.detect.pieces import Chunk, Pieces, restored
+from streamkl.detect.slots import Slots
+from streamkl.service.feed import Feed
+
+SKIPPED = -1
+Stored = frozenset[Chunk]
+
+
+class Row:
+    """The streams of one key, in slots in a row. first: -1 while it is frozen, its streams being in `frozen`.
+
+    next_offset: the first record that is not in it. unsaved_from: the first record that is not in what was saved of it; None: all is.
+    read_until: the offset of its last reading. since: for each field the offset after the last event. stored: for each field the chunks
+    that were saved; None: nothing was.
+    """
+
+    __slots__ = ("first", "frozen", "key", "next_offset", "read_until", "since", "stored", "unsaved_from")
+
+    def __init__(self, key: str, next_offset: int, since: list[int], stored: list[Stored | None]) -> None:
+        self.key, self.next_offset, self.since, self.stored = key, next_offset, since, stored
+        self.first, self.read_until = SKIPPED, next_offset
+        self.frozen: Sequence[Pieces | None] = ()
+        self.unsaved_from: int | None = None
+
+
+class Rows:
+    """The rows of one feed in one partition. processed: see rule 2."""
+
+    def __init__(self, feed: Feed, slots: Slots, processed: int) -> None:
+        self.feed = feed
+        self._slots = slots
+        self._processed = processed
+        self._rows: OrderedDict[str, Row] = OrderedDict()       # idle longest first
+        self._unsaved: dict[str, Row] = {}                      # by unsaved_from
+        self._row_of_slot: dict[int, Row] = {}
+        self._most = max(1, feed.rows_max)
+        self.born: dict[str, Row] = {}                          # since the last unit of work
+        self.forgotten: list[Row] = []                          # until their slots are freed
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def restore(self, row: Row, pieces: Mapping[str, Pieces | None]) -> None:
+        """Take over a stored row; it is thawed later."""
+        row.frozen = [pieces.get(field.name) for field in self.feed.fields]
+        self._rows[row.key] = row
+
+    def settle(self) -> None:
+        """All records of before the restart have been replayed: from now on the order of the rows tells who was idle longest."""
+        self._rows = OrderedDict(sorted(self._rows.items(), key=lambda item: item[1].next_offset))
+
+    def place(self, offsets: Sequence[int], keys: Sequence[str]) -> NDArray[np.int64]:
+        """Return for each record the first slot of its row, SKIPPED for one that the row holds already."""
+        rows, unsaved, move = self._rows, self._unsaved, self._rows.move_to_end
+        places = []
+        for offset, key in zip(offsets, keys, strict=True):
+            row = rows.get(key)
+            if row is None:
+                if offset < self._processed:
+                    places.append(SKIPPED)
+                    continue
+                row = self._bear(key, offset)
+            elif offset < row.next_offset:
+                places.append(SKIPPED)
+                continue
+            elif row.first == SKIPPED:
+                self._thaw(row)
+            row.next_offset = offset + 1
+            if row.unsaved_from is None:
+                row.unsaved_from = offset
+                unsaved[key] = row
+            move(key)
+            places.append(row.first)
+        return np.array(places, np.int64)
+
+    def owns(self, slot: int) -> bool:
+        """Return whether a slot is one of these rows'."""
+        return slot in self._row_of_slot
+
+    def owner(self, slot: int) -> tuple[Row, int]:
+        """Return the row of a slot, and which of its fields it is."""
+        row = self._row_of_slot[slot]
+        return row, slot - row.first
+
+    @property
+    def oldest_unsaved(self) -> Row | None:
+        """The row whose unsaved records begin first."""
+        return next(iter(self._unsaved.values()), None)
+
+    def saved(self, row: Row, stored: list[Stored | None]) -> None:
+        """Note that all of a row was saved."""
+        row.stored, row.unsaved_from = stored, None
+        self._unsaved.pop(row.key, None)
+        self.born.pop(row.key, None)
+
+    def free_forgotten(self) -> None:
+        """Give the slots of forgotten rows to others: whatever they were to take has been taken."""
+        for row in self.forgotten:
+            if row.first != SKIPPED:
+                self._free(row)
+        self.forgotten = []
+
+    def drop(self) -> None:
+        """The partition is another's: free all slots."""
+        for row in (*self._rows.values(), *self.forgotten):
+            if row.first != SKIPPED:
+                self._free(row)
+
+    def _bear(self, key: str, offset: int) -> Row:
+        while len(self._rows) >= self._most:
+            _, idle = self._rows.popitem(last=False)
+            self._unsaved.pop(idle.key, None)
+            self.born.pop(idle.key, None)
+            self.forgotten.append(idle)
+        count = len(self.feed.fields)
+        row = self._rows[key] = self.born[key] = Row(key, offset, [offset] * count, [None] * count)
+        self._settle_in(row, [None] * count)
+        return row
+
+    def _thaw(self, row: Row) -> None:
+        self._settle_in(row, row.frozen)
+        row.frozen = ()
+
+    def _settle_in(self, row: Row, frozen: Sequence[Pieces | None]) -> None:
+        detectors = []
+        for field, pieces in zip(self.feed.fields, frozen, strict=True):
+            fresh = field.fresh.clone(self.feed.stream(row.key, field.name))
+            detectors.append(restored(fresh, pieces) if pieces else fresh)
+        row.first = self._slots.add(detectors)
+        self._row_of_slot.update((slot, row) for slot in range(row.first, row.first + len(detectors)))
+
+    def _free(self, row: Row) -> None:
+        count = len(self.feed.fields)
+        for slot in range(row.first, row.first + count):
+            del self._row_of_slot[slot]
+        self._slots.discard(row.first, count)
+        row.first = SKIPPED

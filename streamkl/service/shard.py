@@ -1,0 +1,251 @@
+"""Shard: all that is held of one partition: its rows, how far it was read, and what the open unit of work has of it.
+
+Rule 1: nothing here depends on how records were cut into batches, nor on when work was committed.
+Rule 2: what follows from records below `processed` was committed before: replaying them brings state back, and tells nothing again.
+Rule 3: sketches are saved in turn, the one whose unsaved records begin first before the others; a restart replays from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from streamkl.detect.event import DriftEvent, identity
+from streamkl.detect.event_time import NO_TIME
+from streamkl.detect.pieces import cut, fingerprint
+from streamkl.detect.slots import Hit, Slots
+from streamkl.service.entries import (
+    PROGRESS_KEY,
+    VERSION,
+    Progress,
+    StoredField,
+    StoredRow,
+    encoded,
+    row_key,
+    sketch_key,
+    values_key,
+)
+from streamkl.service.feed import Feed, understood
+from streamkl.service.record import Partition, Record
+from streamkl.service.rows import SKIPPED, Row, Rows, Stored
+from streamkl.service.work import DeadLetter
+
+
+class Told(NamedTuple):
+    """An event and where it stands in the order of a partition."""
+
+    offset: int
+    feed: int
+    field: int
+    event: DriftEvent
+
+
+class Refused(NamedTuple):
+    """A record that could not be used by a feed."""
+
+    offset: int
+    letter: DeadLetter
+
+
+class Evicted(NamedTuple):
+    """A row for which there was no room any more. stream: one of it; idle: so many offsets."""
+
+    stream: str
+    idle_offsets: int
+    streams: int
+
+
+class Saved(NamedTuple):
+    """How many bytes were saved: of sketches, and of raw values of streams that learn, mature or drift."""
+
+    sketch_bytes: int
+    value_bytes: int
+
+
+class Shard:
+    """One partition. application: stands in the events' ids. processed: see rule 2; next_offset: of the next record to come."""
+
+    def __init__(self, application: str, partition: Partition, feeds: Sequence[Feed], slots: Slots, processed: int = 0) -> None:
+        self.partition, self.processed, self.next_offset = partition, processed, processed
+        self._application, self._slots = application, slots
+        self.rows = [Rows(feed, slots, processed) for feed in feeds]
+        self._fingerprints = [[fingerprint(field.fresh) for field in feed.fields] for feed in feeds]
+        self.told: list[Told] = []
+        self.refused: list[Refused] = []
+        self.changes: dict[bytes, bytes | None] = {}
+        self.evicted: list[Evicted] = []            # the caller empties it
+        self.latest_ms: int | None = None           # event time of the newest records
+        self._is_replaying = False
+
+    @property
+    def streams(self) -> int:
+        """How many streams are held."""
+        return sum(len(rows) * len(rows.feed.fields) for rows in self.rows)
+
+    def begin(self, replay_from: int) -> None:
+        """Records come from this offset on; what was stored has been restored."""
+        self.next_offset = replay_from
+        self._is_replaying = replay_from < self.processed
+        if not self._is_replaying:
+            self._settle()
+
+    def take(self, records: Sequence[Record], count_fault: Callable[[str, str, int], None]) -> None:
+        """Take the next records. count_fault: told (feed, reason, how many) of values that were no value."""
+        while records:
+            stop = len(records)
+            if self._is_replaying:
+                stop = sum(record.offset < self.processed for record in records)
+                if stop == 0:
+                    self._is_replaying, stop = False, len(records)
+                    self._settle()
+            for place, rows in enumerate(self.rows):
+                self._feed(place, rows, records[:stop], count_fault)
+            self.next_offset = records[stop - 1].offset + 1
+            records = records[stop:]
+
+    def first_refused(self, records: Sequence[Record]) -> int | None:
+        """Return the index of the first record that some feed cannot use; nothing is taken."""
+        return min((index for rows in self.rows for index, _ in understood(rows.feed, records).refused), default=None)
+
+    def tell(self, hits: Iterable[Hit]) -> None:
+        """Take down what observations of this partition caused."""
+        for slot, event in hits:
+            place, rows = next((i, rows) for i, rows in enumerate(self.rows) if rows.owns(slot))
+            row, field = rows.owner(slot)
+            offset = event.position or 0
+            since, row.since[field] = row.since[field], offset + 1
+            if offset >= self.processed:
+                self.told.append(Told(offset, place, field, self._published(event, rows.feed, field, since, offset)))
+
+    def owns(self, slot: int) -> bool:
+        """Return whether a slot is of a stream of this partition."""
+        return any(rows.owns(slot) for rows in self.rows)
+
+    def save_oldest(self) -> Saved | None:
+        """Save the row whose unsaved records begin first; None where all are saved, or it waits to learn."""
+        oldest = min(
+            ((row.unsaved_from, place, row) for place, rows in enumerate(self.rows) if (row := rows.oldest_unsaved)),
+            key=lambda found: found[:2], default=None,
+        )
+        if oldest is None:
+            return None
+        _, place, row = oldest
+        return None if self._slots.is_held(row.first, len(self.rows[place].feed.fields)) else self._save(place, row)
+
+    @property
+    def replay_from(self) -> int:
+        """The least offset that some row which is not saved needs."""
+        return min([self.next_offset, *(row.unsaved_from for rows in self.rows if (row := rows.oldest_unsaved) and row.unsaved_from is not None)])
+
+    def finish_changes(self) -> Mapping[bytes, bytes | None]:
+        """Return what is to be stored of this unit of work: what was saved, who was born or forgotten, and how far it came."""
+        births: dict[bytes, bytes | None] = {}
+        for place, rows in enumerate(self.rows):
+            for row in rows.born.values():
+                births[row_key(rows.feed.name, row.key)] = self._encoded(place, row, row.unsaved_from or 0, [None] * len(row.since))
+        processed = max(self.processed, self.next_offset)
+        progress = encoded(Progress(VERSION, self.replay_from, processed))
+        return {**self.changes, **births, PROGRESS_KEY: progress}
+
+    def committed(self) -> None:
+        """The unit of work stands: begin the next one."""
+        self.told, self.refused, self.changes = [], [], {}
+        for rows in self.rows:
+            rows.born = {}
+        if not self._is_replaying:
+            self.processed = max(self.processed, self.next_offset)
+
+    def drop(self) -> None:
+        """Forget all: the partition is another's, or is to be restored."""
+        for rows in self.rows:
+            rows.drop()
+
+    def _settle(self) -> None:
+        for rows in self.rows:
+            rows.settle()
+
+    def _feed(self, place: int, rows: Rows, records: Sequence[Record], count_fault: Callable[[str, str, int], None]) -> None:
+        feed, found = rows.feed, understood(rows.feed, records)
+        for index, reason in found.refused:
+            if records[index].offset >= self.processed:
+                self.refused.append(Refused(records[index].offset, DeadLetter(records[index], reason)))
+        if not self._is_replaying:
+            for reason, number in found.faults.items():
+                count_fault(feed.name, reason, number)
+        if len(found.times_ms) and (latest := int(found.times_ms.max())) != NO_TIME:
+            self.latest_ms = latest
+        firsts = rows.place(found.offsets, found.keys)
+        taken = np.flatnonzero(firsts != SKIPPED)
+        offsets = np.asarray(found.offsets, np.int64)[taken]
+        firsts, times = firsts[taken], found.times_ms[taken]
+        numeric = np.array([i for i, field in enumerate(feed.fields) if field.is_numeric], np.int64)
+        if len(numeric):
+            slots = (firsts[:, None] + numeric).ravel()
+            values = np.ascontiguousarray(found.numbers[taken]).ravel()
+            per = len(numeric)
+            self.tell(self._slots.take(slots, values, np.repeat(times, per), np.repeat(offsets, per), is_postponing=True))
+        categorical = [i for i, field in enumerate(feed.fields) if not field.is_numeric]
+        for i, texts in zip(categorical, found.texts, strict=True):
+            values_of_field = [texts[j] for j in taken.tolist()]
+            self.tell(self._slots.take(firsts + i, values_of_field, times, offsets, is_postponing=True))
+        self._forget(place, rows)
+
+    def _forget(self, place: int, rows: Rows) -> None:
+        """Let go of the rows for which there was no room: what they were due to tell they tell first."""
+        for row in rows.forgotten:
+            if row.first != SKIPPED:
+                for slot in range(row.first, row.first + len(rows.feed.fields)):
+                    self.tell(self._slots.learn_of(slot))
+            self.changes.update(dict.fromkeys(self._keys_of(place, row)))
+            self.evicted.append(Evicted(rows.feed.stream(row.key, rows.feed.fields[0].name), self.next_offset - row.next_offset, len(row.since)))
+        rows.free_forgotten()
+
+    def _published(self, event: DriftEvent, feed: Feed, field: int, since: int, offset: int) -> DriftEvent:
+        topic, number = self.partition
+        source = {"topic": topic, "partition": number, "first_offset": since, "last_offset": offset}
+        name = identity(event.stream, offset, event.kind, self._application, topic, number, feed.fields[field].name)
+        return replace(event, id=name, source=source)
+
+    def _save(self, place: int, row: Row) -> Saved:
+        rows = self.rows[place]
+        feed, stored = rows.feed, list[Stored | None]()
+        sketch_bytes = value_bytes = 0
+        for field in range(len(feed.fields)):
+            name = feed.fields[field].name
+            pieces = cut(self._slots.detector(row.first + field))
+            before = row.stored[field] or frozenset()
+            for chunk, values in pieces.chunks.items():
+                if chunk not in before:
+                    self.changes[values_key(feed.name, row.key, name, chunk)] = values
+                    value_bytes += len(values)
+            places = {(chunk.part, chunk.ordinal) for chunk in pieces.chunks}
+            for chunk in before:
+                if (chunk.part, chunk.ordinal) not in places:
+                    self.changes[values_key(feed.name, row.key, name, chunk)] = None
+            self.changes[sketch_key(feed.name, row.key, name)] = pieces.core
+            sketch_bytes += len(pieces.core)
+            stored.append(frozenset(pieces.chunks))
+        entry = self._encoded(place, row, row.next_offset, stored)
+        self.changes[row_key(feed.name, row.key)] = entry
+        rows.saved(row, stored)
+        return Saved(sketch_bytes + len(entry), value_bytes)
+
+    def _encoded(self, place: int, row: Row, next_offset: int, stored: Sequence[Stored | None]) -> bytes:
+        fields = [
+            StoredField(field.name, self._fingerprints[place][i], row.since[i] if stored[i] is not None else next_offset,
+                        None if (chunks := stored[i]) is None else sorted(chunks))
+            for i, field in enumerate(self.rows[place].feed.fields)
+        ]
+        return encoded(StoredRow(VERSION, next_offset, fields))
+
+    def _keys_of(self, place: int, row: Row) -> list[bytes]:
+        """Return the keys of everything that may have been stored of a row."""
+        feed = self.rows[place].feed
+        keys = [row_key(feed.name, row.key)]
+        for field, stored in zip(feed.fields, row.stored, strict=True):
+            if stored is not None:
+                keys += [sketch_key(feed.name, row.key, field.name), *(values_key(feed.name, row.key, field.name, chunk) for chunk in stored)]
+        return keys

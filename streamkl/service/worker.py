@@ -1,0 +1,215 @@
+"""Worker: the loop. Records in, drift events out, one unit of work after the other.
+
+Rule 1: what was taken since the last commit stands with the next one, or not at all: where a commit fails everything is restored.
+Rule 2: a unit of work is committed only when no stream waits to learn; meanwhile reading is paused, and polls go on.
+Rule 3: no event, no state depends on the clock: it says only when to commit, to learn and to look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from streamkl.errors import RecordError, Unavailable
+from streamkl.service.holding import Holding
+from streamkl.service.pace import Pace
+from streamkl.service.ports import Checkpoint, RecordSource
+from streamkl.service.readings import Readings
+from streamkl.service.record import Arrivals, Partition, Run
+from streamkl.service.stages import Stages
+from streamkl.service.telemetry import Telemetry
+from streamkl.service.thrift import Thrift
+from streamkl.service.watchdog import Watchdog
+from streamkl.service.work import UnitOfWork
+
+FIRST_RETRY_SECONDS: Final = 0.5
+SLICE_BYTES: Final = 4 << 20            # of sketches that one commit of the end saves
+
+
+class Worker:
+    """Runs until it is stopped, or the source ends. is_moving, is_ready: for whoever asks whether it lives."""
+
+    def __init__(
+        self, source: RecordSource, checkpoint: Checkpoint, holding: Holding, telemetry: Telemetry, pace: Pace,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source, self._checkpoint, self._holding, self._telemetry, self._pace, self._clock = source, checkpoint, holding, telemetry, pace, clock
+        self._stages = Stages(telemetry, clock)
+        self._thrift = Thrift(pace.state_share if source.is_replayable else float("inf"), pace.replay_records)
+        self._readings = Readings(holding, pace.readings_every_seconds, clock)
+        self._watchdog = Watchdog(source, telemetry, pace.stall_seconds, pace.lag_every_seconds, clock)
+        self._stop = threading.Event()
+        self._membership: object = None
+        self._records, self._committed_at, self._state_bytes = 0, clock(), 0
+        self._is_paused = self._is_ended = False
+        self._bad: RecordError | None = None
+        self.turned_at = clock()
+        self.is_ready = False
+
+    def stop(self) -> None:
+        """Finish the unit of work and end; may be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Run to the end. Raises StateError, ConfigError, RecordError (on_bad_record: stop), Unavailable where the last commit failed."""
+        retry = FIRST_RETRY_SECONDS
+        while not (self._stop.is_set() or self._is_ended or self._bad):
+            try:
+                self._turn()
+                retry = FIRST_RETRY_SECONDS
+            except Unavailable as error:
+                self.is_ready = False
+                self._telemetry.unavailable("outside", str(error), retry)
+                self._stop.wait(retry)
+                retry = min(2 * retry, self._pace.longest_retry_seconds)
+        self._finish()
+        if self._bad:
+            raise self._bad
+
+    def _turn(self) -> None:
+        """One turn: what is there is taken, some streams learn, some sketches are saved, and what is due is committed."""
+        self.turned_at = self._clock()
+        with self._stages.of("poll"):
+            arrivals = self._source.poll(0.0 if self._holding.slots.held else self._pace.poll_seconds)
+        restored = self._rebalance(arrivals)
+        with self._stages.of("detect"):
+            for run in arrivals.runs:
+                if run.partition not in restored:       # those are read anew, from where their state ends
+                    self._take(run)
+        self._is_ended = arrivals.is_end and self._holding.is_complete
+        self._learn(self._clock() + self._pace.learning_seconds)
+        with self._stages.of("snapshot"):
+            self._save()
+        if self._is_commit_due():
+            self._commit_or_pause()
+        self._readings.gather()
+        self._watchdog.look(self._holding.shards, self._is_paused)
+        self._stages.tell()
+        self.is_ready = self._holding.is_complete
+
+    def _rebalance(self, arrivals: Arrivals) -> Sequence[Partition]:
+        """Drop what was lost, restore what was gained; return what was restored."""
+        if arrivals.membership is not None:
+            self._membership = arrivals.membership
+        if arrivals.gained or arrivals.lost:
+            self._holding.rebalance(arrivals.gained, arrivals.lost)
+            self._watchdog.forget(arrivals.lost)
+        if self._holding.is_complete:
+            return ()
+        with self._stages.of("restore"):
+            restored = self._holding.restore_waiting()
+        if self._is_paused:
+            self._source.pause(restored)
+        return restored
+
+    def _take(self, run: Run) -> None:
+        shard = self._holding.shards.get(run.partition)
+        if shard is None or not run.records:
+            return
+        if self._pace.on_bad_record == "stop" and (bad := shard.first_refused(run.records)) is not None:
+            self._bad = _stopped(run, bad)
+            run = Run(run.partition, run.records[:bad])
+        before, size = len(shard.refused), sum(len(record.value or b"") for record in run.records)
+        shard.take(run.records, self._telemetry.values_refused)
+        self._telemetry.records_taken(run.partition, len(run.records), size)
+        self._records += len(run.records)
+        self._thrift.earn(run.partition, size)
+        self._watchdog.moved(run.partition)
+        for evicted in shard.evicted:
+            self._telemetry.stream_evicted(run.partition, evicted.stream, evicted.idle_offsets, evicted.streams)
+        shard.evicted = []
+        if len(shard.refused) > before:
+            self._refuse(run, before)
+
+    def _refuse(self, run: Run, before: int) -> None:
+        shard = self._holding.shards[run.partition]
+        reasons: dict[str, list[int]] = {}
+        for refused in shard.refused[before:]:
+            reasons.setdefault(refused.letter.reason, []).append(refused.offset)
+        for reason, offsets in reasons.items():
+            self._telemetry.records_refused(run.partition, reason, len(offsets), offsets[0])
+        if self._pace.on_bad_record == "skip":
+            del shard.refused[before:]
+
+    def _learn(self, until: float) -> None:
+        """Let streams learn that wait for it, until the time is up."""
+        slots = self._holding.slots
+        if slots.held:
+            with self._stages.of("learn"):
+                while slots.held and self._clock() < until:
+                    self._holding.tell(slots.learn())
+            self._telemetry.learning_postponed(slots.held)
+
+    def _save(self) -> None:
+        for partition, shard in self._holding.shards.items():
+            self._state_bytes += self._thrift.save(partition, shard)
+
+    def _is_commit_due(self) -> bool:
+        return (
+            self._is_ended or self._bad is not None or self._records >= self._pace.commit_every_records
+            or self._clock() - self._committed_at >= self._pace.commit_every_seconds
+        )
+
+    def _commit_or_pause(self) -> None:
+        if self._holding.slots.held:
+            if not self._is_paused:
+                self._is_paused = True
+                self._source.pause(list(self._holding.shards))
+            return
+        self._commit()
+        if self._is_paused:
+            self._is_paused = False
+            self._source.resume(list(self._holding.shards))
+
+    def _commit(self) -> None:
+        began, readings = self._clock(), self._readings.ready()
+        if not (self._records or readings or self._holding.has_changes):
+            self._committed_at = began
+            return
+        with self._stages.of("commit"):
+            unit = self._holding.unit(readings, self._membership)
+            self._stand(unit)
+        letters = self._holding.committed(unit)
+        self._readings.committed(unit.readings)
+        seconds = self._clock() - began
+        self._telemetry.work_committed(
+            list(unit.replay_from), self._records, self._holding.streams, self._state_bytes, len(unit.events), letters, seconds)
+        self._telemetry.readings_published(unit.readings)
+        self._forget_unit()
+
+    def _stand(self, unit: UnitOfWork) -> None:
+        """Commit a unit; where it may not stand, forget all that came since the last one, and restore."""
+        try:
+            self._checkpoint.commit(unit)
+        except Unavailable:
+            self._holding.drop_all()
+            self._readings.forget()
+            self._forget_unit()
+            raise
+
+    def _forget_unit(self) -> None:
+        self._records, self._state_bytes, self._committed_at = 0, 0, self._clock()
+
+    def _finish(self) -> None:
+        """Let what waits learn, save all that is not saved, and commit it, as long as the time allows; the rest will be replayed."""
+        until = self._clock() + self._pace.shutdown_seconds
+        self._learn(until)
+        if self._holding.slots.held or not self._holding.is_complete:
+            return
+        while self._clock() < until:
+            saved, is_all = self._thrift.save_all(self._holding.shards, SLICE_BYTES)
+            self._state_bytes += saved
+            self._commit()
+            if is_all:
+                return
+
+    def close(self) -> None:
+        """Let go of the source and the checkpoint."""
+        self._source.close()
+        self._checkpoint.close()
+
+
+def _stopped(run: Run, bad: int) -> RecordError:
+    return RecordError(f"{run.partition}, offset {run.records[bad].offset}: a record that cannot be used; mend it, or set dead_letters.on_bad_record")
