@@ -5,24 +5,34 @@ Rule: the only place that knows which source, which decoder and which detector m
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamkl.adapters.file_head import FORMATS, Format
 from streamkl.adapters.file_source import FileSource
 from streamkl.adapters.lines import is_unicode
+from streamkl.app.event_place import event_place
 from streamkl.app.label import label
 from streamkl.detect.detector import Detector
 from streamkl.errors import ConfigError
 from streamkl.service.observations import Watched
-from streamkl.service.ports import Decoder
+from streamkl.service.ports import Decoder, EventReader, RecordDecoder
 from streamkl.service.streams import Streams
 from streamkl.service.values import is_number
+
+if TYPE_CHECKING:
+    from streamkl.adapters.kafka_client import Security
+    from streamkl.app.config import Config
+    from streamkl.app.config_source import KafkaSource
+    from streamkl.app.config_streams import StreamEntry
+    from streamkl.service.finding import Finding
+    from streamkl.service.sample import Expected
 
 DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Detector).parameters.items()}
 
@@ -69,6 +79,85 @@ def settings(typed: Mapping[str, object]) -> dict[str, object]:
     """
     given = {name: value for name, value in typed.items() if value is not None}
     return {name: _read(name, value) if isinstance(value, str) else value for name, value in given.items()}
+
+
+def event_reader(url: str, config: str | None) -> EventReader:
+    """Return the reader of the drift events of a URL. config: path of a configuration, for its security settings. Raises ConfigError."""
+    place = event_place(url)
+    if place.kind == "sqlite":
+        from streamkl.adapters.sqlite_events import SqliteEvents
+
+        return SqliteEvents(place.path)
+    if place.kind == "file":
+        from streamkl.adapters.file_events import FileEvents
+
+        return FileEvents(place.path)
+    from streamkl.adapters.kafka_client import client_settings
+    from streamkl.adapters.kafka_events import KafkaEvents
+
+    return KafkaEvents(client_settings(place.servers, _security(config)), place.topic)
+
+
+def inspection(config: Config) -> Iterator[Finding]:
+    """Return what the broker says of a configuration. Raises ConfigError where it does not let us in, Unavailable where it is away."""
+    from streamkl.adapters import kafka_inspection
+    from streamkl.adapters.kafka_client import client_settings
+    from streamkl.app.config_source import KafkaSource
+
+    if not isinstance(config.source, KafkaSource):
+        return iter(())
+    outputs = [config.drift_topic, config.divergence_topic]
+    outputs += [config.dead_letter_topic] if config.dead_letters.on_bad_record == "dead_letter" else []
+    expected = [_expected(config, entry) for entry in config.streams]
+    wanted = kafka_inspection.Wanted(expected, outputs, config.state_topic, config.group, config.transactional_id)
+    return kafka_inspection.inspect(client_settings(config.source.bootstrap_servers, security_of(config.source)), wanted)
+
+
+def record_decoder(name: str, paths: Sequence[str], record_bytes_max: int) -> RecordDecoder:
+    """Return a decoder for some paths. name: `json`, or a dotted module, `acme.avro_decoder`, whose class is AvroDecoder.
+
+    Raises ConfigError where there is none, or where it refuses a path.
+    """
+    module = name if "." in name else f"streamkl.adapters.{name}_record_decoder"
+    kind = "".join(part.capitalize() for part in module.rsplit(".", 1)[-1].split("_"))
+    try:
+        make = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError):
+        raise ConfigError(f"decoder {name!r}: there is no class {kind} in the module {module}; correct the name, or install what brings it") from None
+    made: RecordDecoder = make(paths, record_bytes_max)
+    return made
+
+
+def security_of(source: KafkaSource) -> Security:
+    """Return security settings in the words of the client."""
+    from streamkl.adapters.kafka_client import Security
+
+    given = dict(source.security)
+    secrets = {name: given[name] and given[name].reveal() for name in ("password", "key_password")}
+    return Security(**{**given, **secrets, "protocol": source.security.protocol.upper()})
+
+
+def _expected(config: Config, entry: StreamEntry) -> Expected:
+    from streamkl.service.sample import MESSAGE_KEY, Expected
+
+    kinds = {entry.path(field): watched.kind for field, watched in entry.fields.items()}
+    key = None if entry.key is None else MESSAGE_KEY if entry.key.message_key else entry.key.field
+    time = entry.time.field if entry.time else None
+    paths = [path for path in dict.fromkeys((*kinds, key, time)) if path is not None and path != MESSAGE_KEY]
+    limits = config.limits
+    decoder = record_decoder(entry.decoder, paths, limits.record_bytes_max)
+    ahead_ms = round(limits.time_ahead_seconds_max * 1000)
+    return Expected(config.topic_of(entry), config.name_of(entry), decoder, kinds, key, time, limits.oldest_time_ms, ahead_ms)
+
+
+def _security(config: str | None) -> Security:
+    """Return the security settings of a configuration, in the words of the client."""
+    from streamkl.adapters.kafka_client import Security
+    from streamkl.app.config import load
+    from streamkl.app.config_source import KafkaSource
+
+    source = None if config is None else load(config, os.environ).source
+    return security_of(source) if isinstance(source, KafkaSource) else Security()
 
 
 def _refuse_no_column(name: str) -> None:

@@ -18,6 +18,7 @@ import typer
 
 from streamkl.app import build
 from streamkl.app.build import DEFAULTS
+from streamkl.app.events import events
 from streamkl.app.exit_code import EXIT_BUG, EXIT_UNAVAILABLE, EXIT_USAGE, Terminated, exit_code
 from streamkl.app.label import label
 from streamkl.app.output import forget, open_missing, say
@@ -96,6 +97,20 @@ def watch_command(
         return session(build.Options(file, watched, format, build.settings(typed), is_strict), is_json, is_failing)
 
     raise typer.Exit(_guarded(run))
+
+
+@app.command("events")
+def events_command(
+    url: Annotated[str, typer.Argument(metavar="URL", help="kafka://HOST:PORT[,HOST:PORT]/TOPIC, sqlite:///PATH or file:///PATH (JSON lines).")],
+    is_following: Annotated[bool, typer.Option("--follow", help="After the newest wait for more, until Ctrl-C.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Every drift event as one JSON object a line.")] = False,
+    config: Annotated[str | None, typer.Option(metavar="CONFIG", help="YAML file of the service, for its security settings of Kafka.")] = None,
+) -> None:
+    """Tell the drift events that a service published, oldest first, each once.
+
+    Exit codes: 0 fine, 2 usage or configuration, 4 they cannot be read, 130 Ctrl-C, 143 SIGTERM.
+    """
+    raise typer.Exit(_guarded(lambda: events(url, is_following, is_json, config)))
 
 
 def _guarded(run: Callable[[], int]) -> int:

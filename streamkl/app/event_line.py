@@ -28,7 +28,9 @@ def event_line(event: DriftEvent) -> str:
         said = (alarm(event), changed(event.changed[:BINS_IN_LINE]))
         return f"{head}: {'; '.join(filter(None, said))}"
     if event.kind == "drift.resolved":
-        return f"{head}: back at the reference, KL {event.divergence['kl'].value:.3g} nats; episode {event.episode} is over"
+        kl = event.divergence.get("kl")
+        how_far = f", KL {kl.value:.3g} nats" if kl else ""
+        return f"{head}: back at the reference{how_far}; episode {event.episode} is over"
     if event.kind == "reference.rebaselined":
         return f"{head}: the newest {event.reference_n:,} observations are the reference now; episode {event.episode} is over"
     return f"{head}: {event.reference_n:,} observations are the reference"
@@ -40,8 +42,13 @@ def is_told(event: DriftEvent) -> bool:
 
 
 def place(event: DriftEvent) -> str:
-    """Return line and time of an event."""
-    return f"line {event.position:,}" + ("" if event.at is None else f" at {moment(event.at)}")
+    """Return where in its source an event is, and its time."""
+    source = event.source or {}
+    if "topic" in source:
+        where = f"{label(str(source['topic']))}[{source.get('partition')}] offset {source.get('last_offset')}"
+    else:
+        where = f"observation {event.index:,}" if event.position is None else f"line {event.position:,}"
+    return where + ("" if event.at is None else f" at {moment(event.at)}")
 
 
 def moment(at_ms: int) -> str:
@@ -71,7 +78,7 @@ def far(estimates: Mapping[str, Estimate]) -> str:
 def alarm(event: DriftEvent) -> str:
     """Return what raised an alarm: the window that is farthest beyond its limit, and the evidence against the budget."""
     reading = _farthest(event)
-    far_enough = reading and f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g} ({reading.source})"
+    far_enough = reading and f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g} ({label(reading.source)})"
     void = " (void)" if event.guarantee == "void" else ""
     sure = f"evidence {event.evidence:.3g}, budget {event.budget:.3g}{void}" if event.evidence else ""
     return "; ".join(filter(None, (far_enough, sure)))
