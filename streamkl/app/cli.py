@@ -18,6 +18,7 @@ import typer
 
 from streamkl.app import build
 from streamkl.app.build import DEFAULTS
+from streamkl.app.check import ConfiguredCommand, check
 from streamkl.app.events import events
 from streamkl.app.exit_code import EXIT_BUG, EXIT_UNAVAILABLE, EXIT_USAGE, Terminated, exit_code
 from streamkl.app.label import label
@@ -99,6 +100,19 @@ def watch_command(
     raise typer.Exit(_guarded(run))
 
 
+@app.command("check", cls=ConfiguredCommand)
+def check_command(
+    config: Annotated[str | None, typer.Argument(metavar="CONFIG", help="YAML file; with --schema it may be left out.", show_default=False)] = None,
+    is_connecting: Annotated[bool, typer.Option("--connect", help="Also ask the broker: topics, partitions, rights, a sample of records.")] = False,
+    is_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the file.")] = False,
+) -> None:
+    """Find every fault of a configuration, one line each, or say what it would run.
+
+    Exit codes: 0 fine, 2 faults, 4 the broker is away.
+    """
+    raise typer.Exit(_guarded(lambda: check(config, is_connecting, is_schema)))
+
+
 @app.command("events")
 def events_command(
     url: Annotated[str, typer.Argument(metavar="URL", help="kafka://HOST:PORT[,HOST:PORT]/TOPIC, sqlite:///PATH or file:///PATH (JSON lines).")],
@@ -119,7 +133,8 @@ def _guarded(run: Callable[[], int]) -> int:
     try:
         return run()
     except StreamklError as error:
-        say(f"streamkl: {label(str(error), MESSAGE_LENGTH)}")
+        for line in getattr(error, "lines", (str(error),)):
+            say(f"streamkl: {label(line, MESSAGE_LENGTH)}")
         return exit_code(error)
     except KeyboardInterrupt as error:
         return exit_code(error)
