@@ -14,19 +14,18 @@ from streamkl.service.health import Health
 from streamkl.service.metrics import METRICS
 
 
-class Clock:
-    now = 0.0
+class Loop:
+    """A loop and its clock, both set by hand."""
 
-    def __call__(self) -> float:
-        return self.now
+    now = turned_at = 0.0
+    is_ready = False
 
 
 @pytest.fixture
 def served():
-    clock = Clock()
-    meter, health = PrometheusMeter(), Health(60.0, clock)
-    server = MetricsServer(meter, health, port=0)
-    yield server, meter, health, clock
+    loop, meter = Loop(), PrometheusMeter()
+    server = MetricsServer(meter, Health(loop, 60.0, lambda: loop.now), port=0)
+    yield server, meter, loop
     server.close()
 
 
@@ -40,29 +39,27 @@ def get(server, path, method="GET", **headers):
 
 
 def test_it_is_live_from_the_start_and_ready_once_it_is_restored_and_polls(served):
-    server, _, health, _ = served
+    server, _, loop = served
     assert get(server, "/live")[:2] == (200, "live\n")
-    assert get(server, "/ready")[:2] == (503, "not ready: starting\n")
-    health.not_ready("restoring payments[3]")
-    assert get(server, "/ready")[:2] == (503, "not ready: restoring payments[3]\n")
-    health.ready()
+    assert get(server, "/ready")[:2] == (503, "not ready: restoring, or not polling yet\n")
+    loop.is_ready = True
     assert get(server, "/ready")[:2] == (200, "ready\n")
 
 
 def test_a_loop_that_does_not_move_is_neither_live_nor_ready_until_it_moves_again(served):
-    server, _, health, clock = served
-    health.ready()
-    clock.now = 60.0
+    server, _, loop = served
+    loop.is_ready = True
+    loop.now = 60.0
     assert get(server, "/live")[0] == get(server, "/ready")[0] == 200
-    clock.now = 61.0
+    loop.now = 61.0
     assert get(server, "/live")[:2] == (503, "not live: the loop has not moved for 61 s\n")
-    assert get(server, "/ready")[0] == 503
-    health.moved()
+    assert get(server, "/ready")[:2] == (503, "not ready: the loop has not moved for 61 s\n")
+    loop.turned_at = 61.0
     assert get(server, "/live")[0] == get(server, "/ready")[0] == 200
 
 
 def test_metrics_are_what_prometheus_reads_and_nothing_that_is_not_declared(served):
-    server, meter, *_ = served
+    server, meter, _ = served
     hostile = 'a"b\\c\nd'
     meter.count("streamkl_records_total", 3)
     meter.gauge("streamkl_divergence_nats", 0.25, stream=hostile, measure="kl")
@@ -99,20 +96,20 @@ def test_a_client_that_sends_nonsense_or_nothing_disturbs_nobody(served, capfd):
 
 def test_a_port_that_is_taken_is_a_fault_of_the_configuration_that_names_the_setting(served):
     with pytest.raises(ConfigError, match=rf"monitoring: cannot listen on 127.0.0.1:{served[0].port}: Address already in use; .*monitoring.port"):
-        MetricsServer(PrometheusMeter(), Health(), port=served[0].port)
+        MetricsServer(PrometheusMeter(), Health(Loop()), port=served[0].port)
 
 
 @pytest.mark.parametrize(("host", "port"), [("256.1.1.1", 0), ("127.0.0.1", 70_000)])
 def test_an_address_that_cannot_be_is_one_too(host, port):
     with pytest.raises(ConfigError, match="monitoring"):
-        MetricsServer(PrometheusMeter(), Health(), host, port)
+        MetricsServer(PrometheusMeter(), Health(Loop()), host, port)
 
 
 def test_a_closed_server_gives_its_port_back():
-    first = MetricsServer(PrometheusMeter(), Health(), port=0)
+    first = MetricsServer(PrometheusMeter(), Health(Loop()), port=0)
     first.close()
-    again = MetricsServer(PrometheusMeter(), Health(), port=first.port)
-    assert get(again, "/live")[0] == 200
+    again = MetricsServer(PrometheusMeter(), Health(Loop()), port=first.port)
+    assert get(again, "/metrics")[0] == 200
     again.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 
 import published
@@ -158,28 +157,51 @@ def shown(meter):
 def test_listed_streams_and_the_farthest_are_gauges_and_those_that_fell_out_are_gone():
     meter = PrometheusMeter()
     telemetry = Telemetry(meter, Gauges(["listed/*"], top=2))
-    telemetry.readings_published([published.reading(name, kl) for name, kl in [("listed/a", 0.1), ("b", 0.2), ("c", 0.3), ("d", 0.4)]])
+    telemetry.readings_published([published.reading(name, kl) for name, kl in [("listed/a", 0.1), ("b", 0.2)]])
+    telemetry.readings_published([published.reading(name, kl) for name, kl in [("c", 0.3), ("d", 0.4)]])
     assert shown(meter) == {
         ("listed/a", "kl"): 0.1, ("listed/a", "js"): 0.05, ("c", "kl"): 0.3, ("c", "js"): 0.15, ("d", "kl"): 0.4, ("d", "js"): 0.2,
     }  # fmt: skip
-    telemetry.readings_published([published.reading("b", 0.9), published.reading("c", 0.1), published.reading("e", 0.2)])
-    assert set(shown(meter)) == {("b", "kl"), ("b", "js"), ("e", "kl"), ("e", "js")}
+    telemetry.readings_published([published.reading("c", 0.05)])
+    assert {stream for stream, _ in shown(meter)} == {"listed/a", "b", "d"}
+    telemetry.readings_published([])
+    assert {stream for stream, _ in shown(meter)} == {"listed/a", "b", "d"}
+
+
+def test_a_stream_of_a_lost_partition_or_an_evicted_one_is_no_gauge_any_longer():
+    meter = PrometheusMeter()
+    telemetry = Telemetry(meter, Gauges(["a"], top=5))
+    telemetry.readings_published([published.reading(name, 0.1, partition=number) for name, number in [("a", 3), ("b", 3), ("c", 4), ("d", 4)]])
+    telemetry.partitions_lost([P])
+    assert {stream for stream, _ in shown(meter)} == {"c", "d"}
+    telemetry.stream_evicted(Q, "c", 100)
+    telemetry.readings_published([published.reading("e", 0.2, partition=4)])
+    assert {stream for stream, _ in shown(meter)} == {"d", "e"}
+
+
+def taken(gauges, *readings):
+    gauges.take(readings)
+    return gauges.shown()
 
 
 def test_a_stream_that_is_learning_has_no_gauge_and_never_ranks():
-    chosen = Gauges(["*"], top=1).chosen([published.unknown_reading("new"), published.reading("old", 0.1)])
-    assert chosen == {("old", "kl"): 0.1, ("old", "js"): 0.05}
-    assert not any(map(math.isnan, chosen.values()))
+    gauges = Gauges(["*"], top=1)
+    found = taken(gauges, published.unknown_reading("new"), published.reading("old", 0.1))
+    assert found == {("old", "kl"): 0.1, ("old", "js"): 0.05}
+    assert taken(gauges, published.unknown_reading("old")._replace(partition=published.reading().partition)) == {}
 
 
 def test_a_name_on_two_partitions_shows_the_farther_one():
-    chosen = Gauges(top=5).chosen([published.reading("a", 0.1, partition=0), published.reading("a", 0.4, partition=1)])
-    assert chosen[("a", "kl")] == 0.4
+    found = taken(Gauges(top=5), published.reading("a", 0.1, partition=0), published.reading("a", 0.4, partition=1))
+    assert found[("a", "kl")] == 0.4
 
 
-def test_a_list_of_everything_is_bounded_too():
-    chosen = Gauges(["*"], top=3, most=10).chosen([published.reading(f"s{i}", i / 100) for i in range(100)])
-    assert {stream for stream, _ in chosen} == {f"s{i}" for i in range(90, 100)}
+def test_the_number_of_gauges_and_what_is_kept_for_them_are_bounded():
+    gauges = Gauges(["listed*"], top=2, most=10)
+    for i in range(1000):
+        gauges.take([published.reading(f"listed{i}", i / 1000), published.reading(f"other{i}", i / 1e6)])
+    assert {stream for stream, _ in gauges.shown()} == {f"listed{i}" for i in range(990, 1000)}
+    assert len(gauges._listed) + len(gauges._others) == 10 + 20
 
 
 def test_only_a_star_stands_for_anything_in_a_listed_name():

@@ -74,6 +74,8 @@ class Telemetry:
             self._meter.forget("streamkl_consumer_lag_records", topic=topic, partition=str(number))
         if streams is not None:
             self._meter.gauge("streamkl_streams", streams)
+        self._gauges.drop(partitions)
+        self._show()
         self._log.info("partitions.lost", partitions=list(map(str, partitions)), held=len(self._held))
 
     def state_restored(
@@ -92,6 +94,7 @@ class Telemetry:
     def stream_evicted(self, partition: Partition, stream: str, idle_records: int, number: int = 1) -> None:
         """Streams were forgotten to keep the limit. stream: one of them, idle for so many records. number: how many."""
         self._meter.count("streamkl_evictions_total", number)
+        self._gauges.drop([partition], stream)
         if evicted := self._is_due(number, "evicted", str(partition)):
             self._log.warning("stream.evicted", partition=str(partition), stream=stream, idle_records=idle_records, number=number, so_far=evicted)
 
@@ -162,15 +165,12 @@ class Telemetry:
         self._log.info("event.published", id=event.id, kind=event.kind, stream=event.stream, episode=event.episode, at=event.at, **far)
 
     def readings_published(self, readings: Sequence[Reading]) -> None:
-        """Readings of all streams that are held were published; those to be shown become gauges, those of before that are not are gone."""
-        shown = {(attribute(stream), measure): value for (stream, measure), value in self._gauges.chosen(readings).items()}
-        for stream, measure in self._shown - shown.keys():
-            self._meter.forget("streamkl_divergence_nats", stream=stream, measure=measure)
-        for (stream, measure), value in shown.items():
-            self._meter.gauge("streamkl_divergence_nats", value, stream=stream, measure=measure)
-        self._shown = frozenset(shown)
+        """These readings stand, the newest of some streams; nothing is said of none. Those to be shown become gauges, others are gone."""
+        if not readings:
+            return
+        self._gauges.take(readings)
         self._meter.count("streamkl_readings_total", len(readings))
-        self._log.debug("readings.published", number=len(readings), gauges=len(shown))
+        self._log.debug("readings.published", number=len(readings), gauges=self._show())
 
     def stages_timed(self, wall_seconds: Mapping[str, float], cpu_seconds: Mapping[str, float]) -> None:
         """So long was spent in each stage since the last time. Stages: poll, decode, detect, learn, snapshot, commit."""
@@ -182,6 +182,16 @@ class Telemetry:
         self._log.debug("stages.timed", wall_seconds=rounded, cpu_seconds={stage: round(seconds, 4) for stage, seconds in cpu_seconds.items()})
 
     # ------------------------------------------------------------ bounds
+
+    def _show(self) -> int:
+        """Make the gauges those that are to be shown, and return their number."""
+        shown = {(attribute(stream), measure): value for (stream, measure), value in self._gauges.shown().items()}
+        for stream, measure in self._shown - shown.keys():
+            self._meter.forget("streamkl_divergence_nats", stream=stream, measure=measure)
+        for (stream, measure), value in shown.items():
+            self._meter.gauge("streamkl_divergence_nats", value, stream=stream, measure=measure)
+        self._shown = frozenset(shown)
+        return len(shown)
 
     def _rebalanced(self) -> None:
         self._meter.count("streamkl_rebalances_total")
