@@ -1,7 +1,8 @@
 """Gzip blocks: compressed bytes as they come -> plain bytes, at once and in bounded blocks.
 
 Rule 1: what could be read before a fault is yielded before the fault is raised.
-Rule 2: no block is larger than BLOCK_BYTES, whatever the ratio of compression (a bomb only takes time).
+Rule 2: an empty block in is an empty block out: whoever waits for bytes may be told that none came.
+Rule 3: no block is larger than BLOCK_BYTES, whatever the ratio of compression (a bomb only takes time).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
     member = zlib.decompressobj(_GZIP_WINDOW_BITS)
     is_between = False
     for block in blocks:
+        if not block:
+            yield b""
         while block:
             if is_between:
                 block = block.lstrip(b"\0")
