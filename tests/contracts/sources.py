@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import threading
+from contextlib import suppress
 
 from contracts.units import ONE
 from streamkl.adapters.file_records import FileRecords
@@ -63,8 +64,12 @@ class OfPipe(OfFile):
         pipe = self._path.with_suffix(".pipe")
         pipe.unlink(missing_ok=True)
         os.mkfifo(pipe)
-        threading.Thread(target=lambda: pipe.write_bytes(self._path.read_bytes()), daemon=True).start()
+        threading.Thread(target=self._feed, args=(pipe,), daemon=True).start()
         return FileRecords(str(pipe), ONE.topic, block_bytes=7)
+
+    def _feed(self, pipe):
+        with suppress(BrokenPipeError):     # a source may leave before the end
+            pipe.write_bytes(self._path.read_bytes())
 
 
 SOURCES = [OfMemory, OfFile, OfGzip, OfPipe]
