@@ -1,11 +1,9 @@
 """Kafka source: the records of some topics, as one member of a consumer group.
 
-Rule 1: a rebalance arrives as data. The listener runs on the client's own thread: it notes and pauses, and does nothing else.
+Rule 1: a rebalance arrives as data, with the poll in which it was settled; `kafka_rebalance.py` keeps it until then.
 Rule 2: offsets are the checkpoint's: nothing is committed here, and no position is ever reset - an offset that is gone is an error.
 Rule 3: what is handed on as membership is that of a settled group, else the last such: the client shows the next generation before it has said
 what was lost, and none at all after it left the group, which a broker takes for no membership, and fences nothing.
-
-Assignment is cooperative and sticky: in a rebalance what stays is kept, with what was fetched of it; only what moves is dropped and restored.
 """
 
 from __future__ import annotations
@@ -14,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Literal
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka import KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
+from streamkl.adapters.kafka_rebalance import Holdings, Listener, SteadyJoin
 from streamkl.errors import StateError, Unavailable
 from streamkl.service.record import Arrivals, Partition, Run
 
@@ -74,7 +73,8 @@ class KafkaSource:
         self._group = group
         self._start_at = start_at
         self._consumer: Any = None
-        self._changes = _Changes()
+        self._holdings = Holdings()
+        self._join: Any = None
         self._started: set[TopicPartition] = set()
         self._membership: object = None
 
@@ -83,13 +83,14 @@ class KafkaSource:
         until = monotonic() + timeout_seconds
         consumer = self._subscribed()
         try:
-            found = consumer.poll(timeout_ms=max(0.0, until - monotonic()) * 1000)
+            with self._join.polling():
+                found = consumer.poll(timeout_ms=max(0.0, until - monotonic()) * 1000)
         except OffsetOutOfRangeError as error:
             self._refuse_what_is_gone()
             raise Unavailable(f"reading {self._what()}: {error}; the log has the offset, so it is tried again") from error
         except KafkaError as error:
             raise explained(error, f"reading {self._what()}") from error
-        gained, lost = self._changes.taken()
+        gained, lost = self._holdings.changes()
         self._started -= lost
         membership = consumer.group_metadata()
         if membership.state == MemberState.STABLE:
@@ -97,8 +98,8 @@ class KafkaSource:
         runs = [Run(Partition(*place), records) for place, records in found.items()]
         return Arrivals(runs, _ours(gained), _ours(lost), False, self._membership)
 
-    def start(self, partition: Partition, offset: int | None) -> None:
-        """Read a gained partition from this offset on; None: from where `start_at` says."""
+    def start(self, partition: Partition, offset: int | None) -> int:
+        """Read a gained partition from this offset on, None: from where `start_at` says; return the offset."""
         consumer, place = self._subscribed(), TopicPartition(*partition)
         with in_our_words(f"starting {partition}"):
             first = consumer.beginning_offsets([place], timeout_ms=OFFSETS_SECONDS * 1000)[place]
@@ -107,8 +108,9 @@ class KafkaSource:
             offset = first if self._start_at == "earliest" else end
         _check(partition, offset, first, end)
         consumer.seek(place, offset)
-        consumer.resume(place)
+        _resume(consumer, [place])
         self._started.add(place)
+        return offset
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Bring no records of these until `resume`; polls go on, so that the group keeps us."""
@@ -116,7 +118,7 @@ class KafkaSource:
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Bring records of these again."""
-        self._subscribed().resume(*self._held(partitions))
+        _resume(self._subscribed(), self._held(partitions))
 
     def lags(self) -> Mapping[Partition, int]:
         """Return how many offsets lie between what was handed out and the end, of each partition that was started."""
@@ -141,12 +143,12 @@ class KafkaSource:
     def _subscribed(self) -> Any:
         """Return the consumer; the first call connects and subscribes."""
         if self._consumer is None:
-            settings = {**self._settings, "partition_assignment_strategy": [CooperativeStickyAssignor()]}
+            settings = {**self._settings, "partition_assignment_strategy": [StickyPartitionAssignor()]}
             consumer = connected(KafkaConsumer, settings)
             try:
                 self._check_topics(consumer)
-                consumer.subscribe(topics=self._topics, listener=_Listener(consumer, self._changes))
-                self._consumer = consumer
+                consumer.subscribe(topics=self._topics, listener=Listener(consumer, self._holdings))
+                self._join, self._consumer = SteadyJoin(consumer), consumer
             finally:
                 if self._consumer is None:
                     consumer.close(autocommit=False, timeout_ms=0)
@@ -177,37 +179,15 @@ class KafkaSource:
         return f"{', '.join(self._topics)} as group {self._group}"
 
 
-class _Changes:
-    """What a rebalance changed, from the client's thread to ours. A listener only runs while a poll waits for it, so there is no lock."""
+def _resume(consumer: Any, places: Sequence[TopicPartition]) -> None:
+    """Resume, and have fetched anew what lay ready: the library (3.0.12) brings what it parked only once another partition has records again.
 
-    def __init__(self) -> None:
-        self.gained: set[TopicPartition] = set()
-        self.lost: set[TopicPartition] = set()
-
-    def taken(self) -> tuple[set[TopicPartition], set[TopicPartition]]:
-        """Return gained and lost since the last time."""
-        taken = self.gained, self.lost
-        self.gained, self.lost = set(), set()
-        return taken
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
-    """Notes what is gained and lost; what is gained waits, paused, at offset 0, which is never read: `start` says where to begin."""
-
-    def __init__(self, consumer: Any, changes: _Changes) -> None:
-        self._consumer = consumer
-        self._changes = changes
-
-    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        for place in assigned:
-            self._consumer.pause(place)
-            self._consumer.seek(place, 0)
-            self._changes.gained.add(place)
-
-    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        unknown = self._changes.gained & set(revoked)
-        self._changes.gained -= unknown
-        self._changes.lost |= set(revoked) - unknown
+    A position is that of what was handed out, so that nothing is lost or repeated.
+    """
+    for parked in ("_paused_partition_records", "_paused_completed_fetches"):
+        for place in places:
+            getattr(consumer._fetcher, parked, {}).pop(place, None)
+    consumer.resume(*places)
 
 
 def _ours(places: set[TopicPartition]) -> list[Partition]:
