@@ -77,11 +77,12 @@ class Broker:
         return self._admin
 
     def producer(self, **settings: Any) -> KafkaProducer:
-        return KafkaProducer(bootstrap_servers=self.bootstrap, **{"linger_ms": 5, **self.security, **settings})
+        quick = {"linger_ms": 5, "reconnect_backoff_max_ms": 500}
+        return KafkaProducer(bootstrap_servers=self.bootstrap, **{**quick, **self.security, **settings})
 
     def consumer(self, **settings: Any) -> KafkaConsumer:
         """A consumer that commits nothing by itself, and starts at the beginning."""
-        quiet = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": 50}
+        quiet = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": 50, "reconnect_backoff_max_ms": 500}
         return KafkaConsumer(bootstrap_servers=self.bootstrap, **{**quiet, **self.security, **settings})
 
     # ------------------------------------------------------------ topics and records

@@ -167,10 +167,10 @@ def test_topics_sh_makes_the_topics_and_gives_exactly_the_rights_that_are_needed
     login = f'{module} required username="admin" password="{secure_broker.passwords["admin"]}";'
     administrator.write_text(f"security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={login}\n")
     given = {"BOOTSTRAP": secure_broker.bootstrap, "COMMAND_CONFIG": str(administrator), "DETECTOR": "limited", "CORRECTORS": "client"}
-    for _ in range(2):                                    # what is there already is left as it is
-        done = make_topics(tools, application, input_topic, "2", **given)
-        assert done.returncode == 0, done.stdout + done.stderr
-        given = {key: value for key, value in given.items() if key not in ("DETECTOR", "CORRECTORS")}
+    secure_broker.topic(name=f"{application}.drift", partitions=2, retention_ms=12345)
+    done = make_topics(tools, application, input_topic, "2", **given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert secure_broker.configs(f"{application}.drift")["retention.ms"] == "12345"       # what is there already is left as it is
     assert [secure_broker.partitions(f"{application}.{name}") for name in ("drift", "divergence", "dead-letters", "state")] == [2] * 4
     assert secure_broker.configs(f"{application}.state")["cleanup.policy"] == "compact"
     secure_broker.produce(input_topic, [b"record"], partition=0)
