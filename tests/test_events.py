@@ -366,3 +366,36 @@ def test_a_kafka_place_has_several_servers():
     assert event_place("kafka://a:1,[::1]:9092/t.drift").servers == ("a:1", "[::1]:9092")
     with pytest.raises(ConfigError, match="is no URL"):
         event_place("kafka://a:1,/t")
+
+
+def test_the_security_settings_of_a_configuration_open_a_broker_that_asks_who_we_are(secure_broker, tmp_path, monkeypatch):
+    topic = secure_broker.topic("drift")
+    producer = secure_broker.producer()
+    for event in FIRST:
+        key, value, headers = Alerts("checkout").drift_event(event)
+        producer.send(topic, key=key, value=value, headers=headers)
+    producer.close()
+    secure_broker.allow("limited", "topic", topic, "READ", "DESCRIBE")
+    address = secure_broker.address("SASL_TLS")
+    security = {
+        "protocol": "sasl_ssl", "mechanism": "SCRAM-SHA-256", "username": "limited", "password": {"env": "DRIFT_PASSWORD"},
+        "ca_file": str(secure_broker.keys.authority),
+    }  # fmt: skip
+    config = tmp_path / "config.yaml"
+    source = {"kind": "kafka", "bootstrap_servers": [address], "security": security}
+    config.write_text(json.dumps({"application": "checkout", "source": source, "streams": [{"topic": "t", "fields": {"x": "numeric"}}]}))
+    monkeypatch.setenv("DRIFT_PASSWORD", secure_broker.passwords["limited"])
+    url = f"kafka://{address}/{topic}"
+    outcome = streamkl("events", url, "--json", "--config", config)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert {event["id"] for event in outcome.events} == {event.id for event in FIRST}
+    monkeypatch.setenv("DRIFT_PASSWORD", "canary")
+    refused = streamkl("events", url, "--json", "--config", config)
+    one_line(refused, 2, "check mechanism, username and password")
+    assert "canary" not in refused.err
+
+
+def test_a_configuration_without_kafka_has_nothing_to_open_a_broker_with(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"application": "a", "source": {"kind": "file", "path": "-"}, "streams": [{"fields": {"x": "numeric"}}]}))
+    one_line(streamkl("events", "kafka://127.0.0.1:9092/t", "--config", config), 2, "no security settings of Kafka")

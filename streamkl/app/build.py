@@ -156,8 +156,12 @@ def _security(config: str | None) -> Security:
     from streamkl.app.config import load
     from streamkl.app.config_source import KafkaSource
 
-    source = None if config is None else load(config, os.environ).source
-    return security_of(source) if isinstance(source, KafkaSource) else Security()
+    if config is None:
+        return Security()
+    source = load(config, os.environ).source
+    if not isinstance(source, KafkaSource):
+        raise ConfigError(f"{label(config)}: its source is a file, so it has no security settings of Kafka; leave --config out")
+    return security_of(source)
 
 
 def _refuse_no_column(name: str) -> None:
