@@ -301,8 +301,9 @@ def test_a_right_to_describe_alone_is_not_enough(tmp_path, secure_broker):
     assert "we may not see whether it is compacted" in findings(done, "warning")[0]
 
 
-def test_a_wrong_password_exits_2_and_is_not_repeated(tmp_path, secure_broker):
-    place = Place(tmp_path, secure_broker, [], **{"source.security": SECURITY})
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_a_wrong_password_exits_2_and_is_not_repeated(tmp_path, secure_broker, mechanism):
+    place = Place(tmp_path, secure_broker, [], **{"source.security": {**SECURITY, "mechanism": mechanism}})
     done = place.check(CANARY="wrong-canary")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "check mechanism, username and password" in done.err

@@ -146,8 +146,14 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         conn.init_future.add_errback(self._note)
         await super()._connect(node, conn, **options)
 
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        transport = await super()._build_transport(node, timeout_at=timeout_at)
+        transport._sock_recv = _heard_out(transport._sock_recv)
+        return transport
+
     def _note(self, fault: Exception) -> None:
-        self.fault = fault
+        if self.fault is None or not is_refusal(self.fault):
+            self.fault = fault
 
     def bootstrap(self, timeout_ms: float | None = None, refresh: bool = True) -> None:
         deadline = monotonic() + (REQUEST_TIMEOUT_SECONDS if timeout_ms is None else timeout_ms / 1000)
@@ -158,3 +164,13 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
             except KafkaTimeoutError:
                 if left <= BOOTSTRAP_SLICE_SECONDS or (self.fault is not None and is_refusal(self.fault)):
                     raise
+
+
+def _heard_out(receive: Callable[[], tuple[bytes, Exception | None]]) -> Callable[[], tuple[bytes, Exception | None]]:
+    """Return a reader that hands on what came before the end of a connection: a broker says there why it ends it, and the library drops it."""
+
+    def received() -> tuple[bytes, Exception | None]:
+        content, end = receive()
+        return content, None if content else end    # the end is met again by the next call
+
+    return received

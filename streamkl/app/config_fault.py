@@ -19,6 +19,12 @@ PATH_LENGTH = 120
 FILE_LENGTH = 250
 KNOWN_SHOWN = 30
 
+PRIVATE = ("source", "security")
+PRIVATE_KEYS = (
+    "protocol", "mechanism", "username", "password", "ca_file", "certificate_file", "key_file", "key_password", "check_hostname", "env", "file",
+)  # fmt: skip
+"""All that may stand below PRIVATE: a key that resembles none of them may be a secret in the wrong place."""
+
 Path = tuple[str | int, ...]
 
 
@@ -73,7 +79,9 @@ def dotted(path: Path) -> str:
     'streams[0].fields.amount'
     """
     text = ""
-    for part in path:
+    for depth, part in enumerate(path):
+        if depth >= len(PRIVATE) and path[: len(PRIVATE)] == PRIVATE and not _is_plain_key(part):
+            part = "<a key>"
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return label(text, PATH_LENGTH)
 
@@ -81,6 +89,11 @@ def dotted(path: Path) -> str:
 def shown(name: str) -> str:
     """Return the name of a file on one line."""
     return label(name, FILE_LENGTH)
+
+
+def _is_plain_key(part: str | int) -> bool:
+    text = str(part)
+    return text.replace("_", "").isalpha() and nearest(text, PRIVATE_KEYS) is not None
 
 
 def refuse(name: str, origins: Origins, faults: Iterable[Fault]) -> Faults:

@@ -11,11 +11,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from streamkl.app.config_application import Config
-from streamkl.app.config_fault import Fault, Path, did_you_mean
+from streamkl.app.config_fault import PRIVATE, Fault, Path, did_you_mean
 from streamkl.app.config_model import models_at
 from streamkl.app.label import label
 
-PRIVATE = ("source", "security")
 SOURCE_KINDS = ["kafka", "file"]
 SHAPES = {
     "model_type": "must be a mapping of settings",
