@@ -225,7 +225,9 @@ def test_a_tombstone_stays_one_and_a_record_without_time_has_none(timestamp):
 
 @pytest.mark.parametrize("name", schemas.documents())
 def test_the_published_document_is_what_the_model_generates(name):
-    assert (schemas.FOLDER / name).read_text() == schemas.documents()[name], "write them anew: python tests/schemas.py"
+    published_text, generated = (schemas.FOLDER / name).read_text(), schemas.documents()[name]
+    assert json.loads(published_text) == json.loads(generated), "write them anew: python tests/schemas.py"  # 0 may be 0.0 with another pydantic
+    assert list(json.loads(published_text)) == list(json.loads(generated))
 
 
 def test_every_event_of_a_real_detector_fits_the_published_schema():

@@ -57,7 +57,7 @@ def _formatter(format: str, secrets: Sequence[str], before: list[Any], has_color
         rendered += [_ordered, structlog.processors.JSONRenderer(default=str)]
     else:
         plain = structlog.dev.plain_traceback
-        rendered += [_escaped, structlog.dev.ConsoleRenderer(colors=has_colors, exception_formatter=plain, timestamp_key="time", pad_event_to=24)]
+        rendered += [_escaped, structlog.dev.ConsoleRenderer(colors=has_colors, exception_formatter=plain, timestamp_key="time")]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=rendered)
 
 
