@@ -134,10 +134,11 @@ class Worker:
             del shard.refused[before:]
 
     def _learn(self, until: float) -> None:
-        """Let streams learn that wait for it, until the time is up."""
+        """Let streams learn that wait for it, one at least, until the time is up."""
         slots = self._holding.slots
         if slots.held:
             with self._stages.of("learn"):
+                self._holding.tell(slots.learn())
                 while slots.held and self._clock() < until:
                     self._holding.tell(slots.learn())
             self._telemetry.learning_postponed(slots.held)
