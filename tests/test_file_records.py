@@ -175,6 +175,23 @@ def test_a_pipe_without_news_is_waited_for_no_longer_than_asked(tmp_path, is_com
     source.close()
 
 
+def test_compressed_bytes_of_which_nothing_comes_out_are_not_waited_for_again(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    source = FileRecords(str(pipe), "t")
+    source.poll(0.0)
+    source.start(TOPIC, 0)
+    stored = gzip.compress(b'{"x":1}\n' * 100)
+    with open(pipe, "wb", buffering=0) as writer:
+        writer.write(stored[:8])
+        source.poll(0.0)
+        writer.write(stored[8:12])
+        begin = time.monotonic()
+        assert not source.poll(20.0).runs
+        assert time.monotonic() - begin < 10
+    source.close()
+
+
 STDIN = """
 import signal, sys
 from streamkl.adapters.file_records import FileRecords

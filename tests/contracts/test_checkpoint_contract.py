@@ -198,3 +198,9 @@ def test_what_was_restored_does_not_change_with_what_is_committed_later(opened):
     restored = opened.restore(ONE)
     opened.commit(SECOND)
     assert restored.entries == {b"a": b"1", b"b": b"2"}
+
+
+def test_whoever_changes_what_was_restored_changes_nothing_that_is_stored(opened):
+    opened.commit(FIRST)
+    opened.restore(ONE).entries[b"mine"] = b"x"
+    assert opened.restore(ONE) == (10, {b"a": b"1", b"b": b"2"})
