@@ -10,13 +10,16 @@ from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
-from kafka.errors import AuthorizationError, InvalidTopicError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import InvalidTopicError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
 from streamkl.errors import ConfigError, StateError, Unavailable
 
-STATE_SETTINGS = "--config cleanup.policy=compact --config segment.bytes=67108864 --config min.cleanable.dirty.ratio=0.1"
+STATE_SETTINGS = " ".join(
+    f"--config {setting}"
+    for setting in ("cleanup.policy=compact", "segment.bytes=67108864", "min.cleanable.dirty.ratio=0.1", "max.message.bytes=8388608")
+)
 
 
 class Topics:
@@ -104,11 +107,9 @@ class Topics:
         """Return cleanup.policy; None where we have no right to see it, which is no fault."""
         wanted = ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": None})
         with in_our_words(f"looking at the settings of {topic}"):
-            try:
-                told = self._client().describe_configs([wanted], config_filter="all")
-            except AuthorizationError:
-                return None
-        return str(told["topic"][topic]["cleanup.policy"]["value"])
+            told = self._client().describe_configs([wanted], config_filter="all")
+        policy = told.get("topic", {}).get(topic, {}).get("cleanup.policy")
+        return None if policy is None else str(policy["value"])
 
     def _client(self) -> Any:
         if self._admin is None:
