@@ -220,9 +220,10 @@ def program(*arguments, **environment):
 
 def test_the_program_says_no_secret(tmp_path):
     path = write(tmp_path, secured(tmp_path))
-    for arguments, code in (((path,), 0), ((path, "--schema"), 0), (("--help",), 0)):
-        assert program("check", *arguments, PASSWORD=CANARY)[0] == code
-        assert is_silent(program("check", *arguments, PASSWORD=CANARY)[1])
+    for arguments in ((path,), (path, "--schema")):
+        code, said = program("check", *arguments, PASSWORD=CANARY)
+        assert code == 0
+        assert is_silent(said)
     code, said = program("check", path, PASSWORD=CANARY, STREAMKL__GRUP=CANARY, STREAMKL__SOURCE__SECURITY__PASSWORD=CANARY)
     assert code == 2
     assert is_silent(said)
