@@ -8,8 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import threading
-from contextlib import suppress
 
 from contracts.units import ONE
 from streamkl.adapters.file_records import FileRecords
@@ -30,6 +28,9 @@ class OfMemory:
     def open(self):
         return MemorySource(self._log, poll_sizes=(3, 0, 1), ends=True)
 
+    def close(self):
+        """Of memory nothing is held open."""
+
 
 class OfFile:
     """JSON Lines, read in blocks that cut lines anywhere."""
@@ -47,6 +48,9 @@ class OfFile:
     def open(self):
         return FileRecords(str(self._path), ONE.topic, block_bytes=7)
 
+    def close(self):
+        """A file is opened and closed by its source."""
+
 
 class OfGzip(OfFile):
     """The same, compressed."""
@@ -58,18 +62,16 @@ class OfGzip(OfFile):
 
 
 class OfPipe(OfFile):
-    """The same from a named pipe, which cannot be read again."""
+    """The same from a pipe that holds all of it, and which cannot be read again."""
 
     def open(self):
-        pipe = self._path.with_suffix(".pipe")
-        pipe.unlink(missing_ok=True)
-        os.mkfifo(pipe)
-        threading.Thread(target=self._feed, args=(pipe,), daemon=True).start()
-        return FileRecords(str(pipe), ONE.topic, block_bytes=7)
+        self._read_end, write_end = os.pipe()
+        os.write(write_end, self._path.read_bytes())
+        os.close(write_end)
+        return FileRecords(f"/dev/fd/{self._read_end}", ONE.topic, block_bytes=7)
 
-    def _feed(self, pipe):
-        with suppress(BrokenPipeError):     # a source may leave before the end
-            pipe.write_bytes(self._path.read_bytes())
+    def close(self):
+        os.close(self._read_end)
 
 
 SOURCES = [OfMemory, OfFile, OfGzip, OfPipe]

@@ -17,7 +17,9 @@ POLLS_MAX = 2000
 
 @pytest.fixture(params=SOURCES, ids=lambda source: source.__name__)
 def log(request, tmp_path):
-    return request.param(tmp_path, VALUES)
+    log = request.param(tmp_path, VALUES)
+    yield log
+    log.close()
 
 
 def gained(log):
@@ -128,7 +130,9 @@ def test_the_end_stays_the_end(log):
 
 @pytest.mark.parametrize("kind", SOURCES, ids=lambda source: source.__name__)
 def test_an_empty_partition_is_gained_and_ends(kind, tmp_path):
-    source = gained(kind(tmp_path, []))
+    log = kind(tmp_path, [])
+    source = gained(log)
     source.start(ONE, 0)
     assert rest(source) == []
     source.close()
+    log.close()
