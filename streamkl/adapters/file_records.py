@@ -68,14 +68,15 @@ class FileRecords:
         records = self._records(self._block(timeout_seconds))
         return Arrivals([Run(self._partition, records)] if records else ())
 
-    def start(self, partition: Partition, offset: int | None) -> None:
-        """Read from this line on, None: from the first. Raises StateError if the file has fewer lines."""
+    def start(self, partition: Partition, offset: int | None) -> int:
+        """Read from this line on, None: from the first; return the line. Raises StateError if the file has fewer lines."""
         self._open()
         self._next_offset = offset or 0
         self._lines = None
         self._is_end = False
         if self.is_replayable:
             self._skip(self._next_offset)
+        return offset or 0
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Bring no records of these until `resume`."""
