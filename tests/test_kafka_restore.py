@@ -49,6 +49,19 @@ def test_gaps_of_compaction_and_aborted_transactions_at_the_end_do_not_hold_a_re
     assert time.monotonic() - began < 5
 
 
+def test_what_was_aborted_is_never_restored(place):
+    checkpoint, where = place.checkpoint(), place.partition()
+    checkpoint.commit(unit(place, 1))
+    foreign = place.broker.producer(transactional_id=unique("foreign"))
+    foreign.init_transactions()
+    foreign.begin_transaction()
+    foreign.send(place.state, b"never", place.input.encode() + b"\0stream", partition=0)
+    foreign.flush()
+    foreign.abort_transaction()
+    foreign.close()
+    assert checkpoint.restore(where) == Restored(1, {b"stream": b"1"})
+
+
 def test_what_was_committed_behind_an_open_transaction_is_waited_for(place):
     checkpoint, where = place.checkpoint(), place.partition()
     hanging = place.broker.producer(transactional_id=unique("hanging"), transaction_timeout_ms=60_000)

@@ -8,6 +8,7 @@ Rule 3: whatever connects does so by `connected`: the library only logs why a co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
@@ -120,6 +121,7 @@ def connected(make: Callable[..., Client], settings: Mapping[str, Any]) -> Clien
 
     Raises ConfigError where a broker refuses us or we refuse its certificate, Unavailable where none answers.
     """
+    _check_files(settings)
     made: list[KafkaNetClient] = []
 
     def client(**given: Any) -> KafkaNetClient:
@@ -135,6 +137,13 @@ def connected(make: Callable[..., Client], settings: Mapping[str, Any]) -> Clien
             one.close()
         cause = next((fault for fault in faults if fault is not None), error)
         raise explained(cause, f"connecting to {', '.join(settings['bootstrap_servers'])} by {settings['security_protocol']}") from error
+
+
+def _check_files(settings: Mapping[str, Any]) -> None:
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        file = settings.get(name)
+        if file is not None and not Path(file).is_file():
+            raise ConfigError(f"security: there is no file {file}; correct ca_file, certificate_file or key_file")
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library has no types

@@ -26,7 +26,7 @@ from streamkl.service.record import Arrivals, Partition, Run
 OFFSETS_SECONDS = 5.0
 LEAVE_SECONDS = 3.0
 FETCH_MAX_BYTES = 16 << 20
-PARTITION_FETCH_BYTES = 4 << 20
+PARTITION_FETCH_BYTES = 8 << 20
 METADATA_SECONDS = 60.0
 """New partitions of a topic are seen within this time."""
 
