@@ -72,6 +72,7 @@ class FileRecords:
         """Read from this line on, None: from the first; return the line. Raises StateError if the file has fewer lines."""
         self._open()
         self._next_offset = offset or 0
+        self._is_paused = False
         self._lines = None
         self._is_end = False
         if self.is_replayable:

@@ -61,7 +61,10 @@ class Security(NamedTuple):
 NO_SECURITY = Security()
 
 
-def client_settings(bootstrap_servers: Sequence[str], security: Security = NO_SECURITY, client_id: str = "streamkl") -> dict[str, Any]:
+def client_settings(
+    bootstrap_servers: Sequence[str], security: Security = NO_SECURITY, client_id: str = "streamkl",
+    request_timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+) -> dict[str, Any]:
     """Return the keyword arguments that every client of the library takes, consumer, producer and admin alike.
 
     bootstrap_servers: "host:port" each. Raises ConfigError where the security settings contradict each other.
@@ -77,7 +80,7 @@ def client_settings(bootstrap_servers: Sequence[str], security: Security = NO_SE
         "bootstrap_servers": list(bootstrap_servers),
         "client_id": client_id,
         "security_protocol": security.protocol,
-        "request_timeout_ms": round(REQUEST_TIMEOUT_SECONDS * 1000),
+        "request_timeout_ms": round(request_timeout_seconds * 1000),
         "bootstrap_timeout_ms": round(REQUEST_TIMEOUT_SECONDS * 1000),
         "reconnect_backoff_max_ms": MOST_RECONNECT_BACKOFF_MS,
     }

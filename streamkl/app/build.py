@@ -6,25 +6,32 @@ Rule: the only place that knows which source, which decoder and which detector m
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
-import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from streamkl.adapters.file_head import FORMATS, Format
 from streamkl.adapters.file_source import FileSource
 from streamkl.adapters.lines import is_unicode
 from streamkl.app.event_place import event_place
 from streamkl.app.label import label
+from streamkl.app.options import in_flags
 from streamkl.detect.detector import Detector
 from streamkl.errors import ConfigError
+from streamkl.service.feed import Feed, Field
+from streamkl.service.gauges import Gauges
+from streamkl.service.health import LIVE_WITHIN_SECONDS, Health
+from streamkl.service.holding import Holding
 from streamkl.service.observations import Watched
-from streamkl.service.ports import Decoder, EventReader, RecordDecoder
+from streamkl.service.pace import Pace
+from streamkl.service.ports import Checkpoint, Decoder, EventReader, RecordDecoder, RecordSource
+from streamkl.service.restoration import Policy
 from streamkl.service.streams import Streams
-from streamkl.service.values import is_number
+from streamkl.service.telemetry import Telemetry
+from streamkl.service.worker import Worker
 
 if TYPE_CHECKING:
     from streamkl.adapters.kafka_client import Security
@@ -33,8 +40,6 @@ if TYPE_CHECKING:
     from streamkl.app.config_streams import StreamEntry
     from streamkl.service.finding import Finding
     from streamkl.service.sample import Expected
-
-DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Detector).parameters.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,20 @@ class Options:
     settings: Mapping[str, object]
     is_strict: bool = False
     block_bytes: int | None = None
+
+
+class Service(NamedTuple):
+    """What runs: the loop, what it tells, and what answers over HTTP (None: nothing does)."""
+
+    worker: Worker
+    telemetry: Telemetry
+    server: Closing | None
+
+
+class Closing(Protocol):
+    """What is open until it is closed."""
+
+    def close(self) -> None: ...
 
 
 def parts(options: Options) -> tuple[FileSource, Streams]:
@@ -64,21 +83,11 @@ def parts(options: Options) -> tuple[FileSource, Streams]:
     try:
         detector(watched.values[0])
     except ConfigError as error:
-        raise ConfigError(_in_flags(str(error))) from error
+        raise ConfigError(in_flags(str(error))) from error
     sizes = {} if options.block_bytes is None else {"block_bytes": options.block_bytes}
     name = "standard input" if options.file == "-" else label(options.file)
     source = FileSource(options.file, partial(_decoder, watched.fields, name), options.format, **sizes)
     return source, Streams(watched, detector, source.name, options.is_strict)
-
-
-def settings(typed: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that were typed (None: it was not), each read from its text.
-
-    >>> settings({"warmup": 200, "window": None, "min_effect": "none", "stride": "2", "false_alarms": "1 per 10000 events"})
-    {'warmup': 200, 'min_effect': None, 'stride': 2, 'false_alarms': '1 per 10000 events'}
-    """
-    given = {name: value for name, value in typed.items() if value is not None}
-    return {name: _read(name, value) if isinstance(value, str) else value for name, value in given.items()}
 
 
 def event_reader(url: str, config: str | None) -> EventReader:
@@ -137,6 +146,90 @@ def security_of(source: KafkaSource) -> Security:
     return Security(**{**given, **secrets, "protocol": source.security.protocol.upper()})
 
 
+def service(config: Config, discard: Sequence[str], at_step: Callable[[str], None] | None = None) -> Service:
+    """Return the parts of the service. discard: globs of streams whose stored state is given up. at_step: told each step of a commit.
+
+    Raises ConfigError for what only shows when it is put together (a port that is taken), StateError where the state is another process's.
+    """
+    from streamkl.adapters.prometheus import MetricsServer, PrometheusMeter
+
+    meter = PrometheusMeter()
+    telemetry = Telemetry(meter, Gauges(config.divergence.gauges, config.divergence.top))
+    source, checkpoint = _kafka(config, at_step) if config.is_kafka else _embedded(config, at_step)
+    policy = Policy(config.state.on_incompatible == "relearn", tuple(discard))
+    holding = Holding(config.application, feeds(config), source, checkpoint, telemetry, policy, time.monotonic)
+    worker = Worker(source, checkpoint, holding, telemetry, _pace(config))
+    server = None
+    if config.monitoring.port is not None:
+        live_within = max(LIVE_WITHIN_SECONDS, config.limits.shutdown_seconds)
+        server = MetricsServer(meter, Health(worker, live_within), config.monitoring.host, config.monitoring.port)
+    return Service(worker, telemetry, server)
+
+
+def checkpoint(config: Config) -> Checkpoint:
+    """Return the store of the state alone, to be read."""
+    return (_kafka(config, None) if config.is_kafka else _embedded(config, None))[1]
+
+
+def feeds(config: Config) -> list[Feed]:
+    """Return what is watched."""
+    return [_feed(config, entry) for entry in config.streams]
+
+
+def _feed(config: Config, entry: StreamEntry) -> Feed:
+    expected, limits = _expected(config, entry), config.limits
+    fields = tuple(
+        Field(name, entry.path(name), Detector(**config.detector_settings(entry, name))) for name in entry.fields  # type: ignore[arg-type]
+    )
+    is_keyed = entry.key is not None and entry.key.message_key
+    return Feed(
+        expected.topic, expected.name, fields, expected.decoder, None if is_keyed else expected.key, is_keyed, expected.time, expected.ahead_ms,
+        expected.oldest_ms, limits.key_characters_max, max(1, limits.streams_per_partition_max // len(fields)),
+    )
+
+
+def _kafka(config: Config, at_step: Callable[[str], None] | None) -> tuple[RecordSource, Checkpoint]:
+    from streamkl.adapters import kafka_checkpoint, kafka_source
+    from streamkl.adapters.kafka_client import client_settings
+    from streamkl.app.config_source import KafkaSource
+    from streamkl.service.alerts import Alerts
+
+    given = config.source
+    assert isinstance(given, KafkaSource)
+    settings = client_settings(given.bootstrap_servers, security_of(given), f"streamkl-{config.application}", given.request_timeout_seconds)
+    source = kafka_source.KafkaSource(
+        settings, config.topics, config.group, instance=config.instance, start_at=given.start_at, poll_records_max=given.poll_records_max,
+        session_timeout_seconds=given.session_timeout_seconds, max_poll_interval_seconds=given.max_poll_interval_seconds,
+    )
+    has_letters = config.dead_letters.on_bad_record == "dead_letter"
+    store = kafka_checkpoint.KafkaCheckpoint(
+        settings, application=config.application, instance=config.instance, group=config.group, topics=config.topics,
+        state_topic=config.state_topic, events_topic=config.drift_topic, dead_letters_topic=config.dead_letter_topic if has_letters else None,
+        readings_topic=config.divergence_topic, publisher=Alerts(config.application, config.drift_events.mode), at_step=at_step,
+    )
+    return source, store
+
+
+def _embedded(config: Config, at_step: Callable[[str], None] | None) -> tuple[RecordSource, Checkpoint]:
+    from streamkl.adapters.file_records import FileRecords
+    from streamkl.adapters.sqlite_checkpoint import SqliteCheckpoint
+    from streamkl.app import config_source
+
+    assert isinstance(config.source, config_source.FileSource)
+    source = FileRecords(config.source.path, config.topics[0], config.source.format, config.limits.record_bytes_max)
+    return source, SqliteCheckpoint(config.state_path, config.application, at_step)
+
+
+def _pace(config: Config) -> Pace:
+    return Pace(
+        commit_every_seconds=config.commit.every_seconds, commit_every_records=config.commit.every_records,
+        learning_seconds=config.limits.learning_seconds_per_poll, state_share=config.state.state_share_max,
+        replay_records=config.state.replay_records_max, shutdown_seconds=config.limits.shutdown_seconds,
+        stall_seconds=config.limits.stall_seconds, readings_every_seconds=config.divergence.every_seconds,
+        on_bad_record=config.dead_letters.on_bad_record,
+    )
+
+
 def _expected(config: Config, entry: StreamEntry) -> Expected:
     from streamkl.service.sample import MESSAGE_KEY, Expected
 
@@ -169,39 +262,6 @@ def _refuse_no_column(name: str) -> None:
         raise ConfigError(f"{name!r} is a file, not a column; one FILE at a time, and first: streamkl watch {name} --value COL")
     if not is_unicode(name):
         raise ConfigError(f"the column name {name!r} is not UTF-8; convert the file first, e.g.: iconv -f LATIN1 -t UTF-8")
-
-
-def _read(name: str, text: str) -> object:
-    """Return a number, or what else the option takes."""
-    if name == "min_effect" and text.lower() == "none":
-        return None
-    if name == "stride" and text != "auto":
-        return _number(name, text, int, "a whole number of observations")
-    if name == "min_effect":
-        return _number(name, text, float, "a number of nats, nor none")
-    return float(text) if name == "false_alarms" and is_number(text) else text
-
-
-def _number(name: str, text: str, read: Callable[[str], float], what: str) -> float:
-    try:
-        return read(text)
-    except ValueError:
-        raise ConfigError(f"{_flag(name)} {text!r} is not {what}") from None
-
-
-def _flag(setting: str) -> str:
-    return f"--{setting.replace('_', '-')}"
-
-
-def _in_flags(message: str) -> str:
-    """Return a message about settings of `Detector` in the words of the command line.
-
-    >>> _in_flags("min_effect=-1.0 must be a number of at least 0; correct it")
-    '--min-effect -1.0 must be a number of at least 0; see: streamkl watch --help'
-    """
-    for name in DEFAULTS:
-        message = re.sub(rf"\b{name}=", f"{_flag(name)} ", message)
-    return message.replace("; correct it", "; see: streamkl watch --help")
 
 
 def _decoder(fields: tuple[str, ...], name: str, format: Format) -> Decoder:

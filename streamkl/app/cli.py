@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 import typer
 
 from streamkl.app import build
-from streamkl.app.build import DEFAULTS
 from streamkl.app.check import ConfiguredCommand, check
 from streamkl.app.events import events
 from streamkl.app.exit_code import EXIT_BUG, EXIT_UNAVAILABLE, EXIT_USAGE, Terminated, exit_code
 from streamkl.app.label import label
+from streamkl.app.options import DEFAULTS, settings
 from streamkl.app.output import forget, open_missing, say
 from streamkl.app.session import session
 from streamkl.errors import StreamklError
@@ -95,9 +95,25 @@ def watch_command(
     watched = Watched(columns, key, time, kind)
 
     def run() -> int:
-        return session(build.Options(file, watched, format, build.settings(typed), is_strict), is_json, is_failing)
+        return session(build.Options(file, watched, format, settings(typed), is_strict), is_json, is_failing)
 
     raise typer.Exit(_guarded(run))
+
+
+@app.command("run", cls=ConfiguredCommand)
+def run_command(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file; streamkl check CONFIG finds its faults.")],
+    discard: Annotated[
+        list[str] | None, typer.Option("--discard-state", metavar="STREAMS", help="Give up the stored state of these streams; * is any text.")
+    ] = None,
+) -> None:
+    """Consume topics, or a file, and publish drift events until SIGTERM or Ctrl-C, which finish the unit of work.
+
+    Exit codes: 0 fine, 2 configuration, 3 stored state unusable, 4 a service is unavailable.
+    """
+    from streamkl.app.run import run
+
+    raise typer.Exit(_guarded(lambda: run(config, discard or [])))
 
 
 @app.command("check", cls=ConfiguredCommand)

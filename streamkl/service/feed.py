@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamkl.detect.detector import Detector
+from streamkl.detect.event_time import NO_TIME
 from streamkl.service.batch import Reject
-from streamkl.service.event_times import AHEAD, event_times, stamps
+from streamkl.service.event_times import AHEAD, TOO_OLD, event_times, stamps
 from streamkl.service.ports import RecordDecoder
 from streamkl.service.record import Record
 from streamkl.service.stream_keys import KEY_LENGTH, key_of
@@ -27,7 +28,7 @@ from streamkl.service.values import NOT_A_NUMBER, NOT_A_VALUE, categories, numbe
 NO_KEY = "no key"
 KEY_TOO_LONG = "a key longer than the longest allowed"
 KEY_NOT_TEXT = "a key that is not UTF-8"
-FAULTS = (NOT_A_NUMBER, NOT_A_VALUE, NOT_A_TIME, AHEAD)
+FAULTS = (NOT_A_NUMBER, NOT_A_VALUE, NOT_A_TIME, AHEAD, TOO_OLD)
 OTHER_FAULT = "not usable"
 
 
@@ -47,7 +48,8 @@ class Field(NamedTuple):
 class Feed(NamedTuple):
     """name: the streams are called name/key/field. key_path: None: one key for all, ""; is_keyed: the message key is the key, as text.
 
-    time_path: None: the record's own time. time_ahead_ms: how far a time may lie ahead of the record's own. rows_max: keys of one partition.
+    time_path: None: the record's own time. time_ahead_ms: how far a time may lie ahead of the record's own; oldest_ms: the least.
+    rows_max: keys of one partition.
     """
 
     topic: str
@@ -58,6 +60,7 @@ class Feed(NamedTuple):
     is_keyed: bool = False
     time_path: str | None = None
     time_ahead_ms: int = 3_600_000
+    oldest_ms: int = NO_TIME
     key_length: int = KEY_LENGTH
     rows_max: int = 100_000
 
@@ -133,7 +136,7 @@ def _times(feed: Feed, records: Sequence[Record], columns: Mapping[str, Sequence
     own = stamps([record.timestamp for record in records])
     if feed.time_path is None:
         return own
-    times, rejects = event_times(feed.time_path, columns[feed.time_path], own, range(len(records)), feed.time_ahead_ms)
+    times, rejects = event_times(feed.time_path, columns[feed.time_path], own, range(len(records)), feed.time_ahead_ms, feed.oldest_ms)
     _count(faults, feed.time_path, rejects)
     return times
 

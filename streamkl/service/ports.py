@@ -60,6 +60,7 @@ class RecordSource(Protocol):
     def start(self, partition: Partition, offset: int | None) -> int:
         """Read a gained partition from this offset on (None: where the configuration says that a new group begins); return the offset.
 
+        A partition that was paused is resumed; one that is held already is read anew from there.
         Raises StateError where records from there on are gone (retention), or are not there yet, with the remedy.
         """
         ...

@@ -162,7 +162,8 @@ class Telemetry:
         """A drift event stands, in the unit that was committed."""
         self._meter.count("streamkl_drift_events_total", kind=event.kind)
         far = {} if event.kind.startswith("reference.") else {name: _nats(event, name) for name in ("kl", "js") if name in event.divergence}
-        self._log.info("event.published", id=event.id, kind=event.kind, stream=event.stream, episode=event.episode, at=event.at, **far)
+        log = self._log.debug if event.kind == "reference.learned" else self._log.info      # thousands of streams learn in one commit
+        log("event.published", id=event.id, kind=event.kind, stream=event.stream, episode=event.episode, at=event.at, **far)
 
     def readings_published(self, readings: Sequence[Reading]) -> None:
         """These readings stand, the newest of some streams; nothing is said of none. Those to be shown become gauges, others are gone."""

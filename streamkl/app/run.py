@@ -1,0 +1,64 @@
+"""Run: the service, from its configuration to its end.
+
+Rule 1: every fault of the configuration is told before anything is opened; nothing is printed but the log, on standard error.
+Rule 2: the first SIGTERM or Ctrl-C finishes the unit of work and ends with 0; the second one ends at once, and the rest is replayed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from types import FrameType
+
+from streamkl.app import build, logging
+from streamkl.app.config import Config, load
+from streamkl.app.config_source import KafkaSource
+from streamkl.app.exit_code import Terminated
+from streamkl.errors import StreamklError
+
+
+def run(path: str, discard: Sequence[str]) -> int:
+    """Run the service of a configuration and return the exit code. discard: globs of streams whose stored state is given up.
+
+    Raises ConfigError, StateError, RecordError (a bad record, where it is to stop), Unavailable where the end cannot be committed.
+    """
+    config = load(path, os.environ)
+    logging.configure(config.monitoring.log_format, config.monitoring.log_level, _secrets(config))
+    service = build.service(config, discard)
+    service.telemetry.started(config.application, version("streamkl"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopper(service, number))
+    try:
+        service.worker.run()
+        service.worker.close()
+    except StreamklError as error:
+        service.telemetry.failed(str(error))
+        raise
+    finally:
+        if service.server:
+            service.server.close()
+    service.telemetry.stopped("all that was taken is committed")
+    return 0
+
+
+def _stopper(service: build.Service, number: signal.Signals) -> Callable[[int, FrameType | None], None]:
+    def stop(_: int, __: FrameType | None) -> None:
+        signal.signal(number, _end)
+        service.telemetry.stopping(number.name)
+        service.worker.stop()
+
+    return stop
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _secrets(config: Config) -> list[str]:
+    """Return the texts that may never reach the log."""
+    if not isinstance(config.source, KafkaSource):
+        return []
+    security = config.source.security
+    return [secret.reveal() for secret in (security.password, security.key_password) if secret]
