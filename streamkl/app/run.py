@@ -32,11 +32,11 @@ def run(path: str, discard: Sequence[str]) -> int:
         signal.signal(number, _stopper(service, number))
     try:
         service.worker.run()
-        service.worker.close()
     except StreamklError as error:
         service.telemetry.failed(str(error))
         raise
     finally:
+        service.worker.close()
         if service.server:
             service.server.close()
     service.telemetry.stopped("all that was taken is committed")

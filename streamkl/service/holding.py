@@ -69,12 +69,12 @@ class Holding:
             self._waiting[partition] = None
         self.shards = {}
 
-    def restore_waiting(self) -> list[Partition]:
-        """Restore what waits, and begin to read it; return what that was. Raises Unavailable, StateError."""
-        waiting = list(self._waiting)
-        for partition in waiting:
+    def restore_next(self) -> Partition | None:
+        """Restore one of what waits, and begin to read it; return what that was. Raises Unavailable, StateError."""
+        partition = next(iter(self._waiting), None)
+        if partition is not None:
             self._restore(partition)
-        return waiting
+        return partition
 
     def _restore(self, partition: Partition) -> None:
         self._source.pause([partition])

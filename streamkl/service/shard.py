@@ -176,7 +176,7 @@ class Shard:
             for reason, number in found.faults.items():
                 count_fault(feed.name, reason, number)
         if len(found.times_ms) and (latest := int(found.times_ms.max())) != NO_TIME:
-            self.latest_ms = latest
+            self.latest_ms = max(latest, self.latest_ms or latest)
         firsts = rows.place(found.offsets, found.keys)
         taken = np.flatnonzero(firsts != SKIPPED)
         offsets = np.asarray(found.offsets, np.int64)[taken]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
-from streamkl.errors import RecordError, Unavailable
+from streamkl.errors import RecordError, StreamklError, Unavailable
 from streamkl.service.holding import Holding
 from streamkl.service.pace import Pace
 from streamkl.service.ports import Checkpoint, RecordSource
@@ -53,7 +54,7 @@ class Worker:
         self._stop.set()
 
     def run(self) -> None:
-        """Run to the end. Raises StateError, ConfigError, RecordError (on_bad_record: stop), Unavailable where the last commit failed."""
+        """Run to the end. Raises StateError, ConfigError, RecordError (on_bad_record: stop), Unavailable where the end could not be committed."""
         retry = FIRST_RETRY_SECONDS
         while not (self._stop.is_set() or self._is_ended or self._bad):
             try:
@@ -96,11 +97,12 @@ class Worker:
         if arrivals.gained or arrivals.lost:
             self._holding.rebalance(arrivals.gained, arrivals.lost)
             self._watchdog.forget(arrivals.lost)
-        if self._holding.is_complete:
-            return ()
+        restored = []
         with self._stages.of("restore"):
-            restored = self._holding.restore_waiting()
-        if self._is_paused:
+            while partition := self._holding.restore_next():
+                restored.append(partition)
+                self.turned_at = self._clock()
+        if self._is_paused and restored:
             self._source.pause(restored)
         return restored
 
@@ -194,22 +196,25 @@ class Worker:
         self._records, self._state_bytes, self._committed_at = 0, 0, self._clock()
 
     def _finish(self) -> None:
-        """Let what waits learn, save all that is not saved, and commit it, as long as the time allows; the rest will be replayed."""
+        """Let what waits learn, save all that is not saved, and commit it. Raises Unavailable where the time does not suffice for the events."""
         until = self._clock() + self._pace.shutdown_seconds
+        self.is_ready = False
         self._learn(until)
         if self._holding.slots.held or not self._holding.is_complete:
-            return
-        while self._clock() < until:
+            raise Unavailable(f"the unit of work was not finished within {self._pace.shutdown_seconds:g} s; its records come again after the next start")
+        is_all = False
+        while not is_all:
             saved, is_all = self._thrift.save_all(self._holding.shards, SLICE_BYTES)
             self._state_bytes += saved
             self._commit()
-            if is_all:
+            if self._clock() >= until:
                 return
 
     def close(self) -> None:
-        """Let go of the source and the checkpoint."""
-        self._source.close()
-        self._checkpoint.close()
+        """Let go of the source and the checkpoint, though they may be away."""
+        for port in (self._source, self._checkpoint):
+            with suppress(StreamklError):
+                port.close()
 
 
 def _stopped(run: Run, bad: int) -> RecordError:
