@@ -31,7 +31,6 @@ ONLY_IN = {
     "kafka": ["adapters/kafka_*.py"],
     "river": ["adapters/river_drift.py"],
     "pydantic": ["app/config.py", "app/config_*.py", "service/alerts.py"],
-    "pydantic_settings": ["app/config.py"],
     "structlog": ["service/telemetry.py", "app/logging.py"],
     "typer": ["app/*.py"],
     "rich": ["app/*.py"],
