@@ -33,12 +33,20 @@ def test_a_file_source_keeps_its_state_in_a_file(tmp_path):
     assert (config.state_kind, config.state_path, config.is_kafka) == ("sqlite", "state.db", False)
 
 
-@pytest.mark.parametrize(("name", "topic"), [("events.jsonl", "events"), ("my events.jsonl.gz", "my-events"), ("a.b.ndjson", "a.b"), ("x", "x")])
+@pytest.mark.parametrize(("name", "topic"), [
+    ("events.jsonl", "events"), ("my events.jsonl.gz", "my-events"), ("a.b.ndjson", "a.b"), ("x.csv.gz", "x"), ("x", "x"),
+])  # fmt: skip
 def test_a_file_is_a_topic_named_after_it(tmp_path, name, topic):
     (tmp_path / name).write_text("{}")
     config = loaded(tmp_path, changed(FILE, {"source.path": str(tmp_path / name)}))
     assert config.topics == (topic,)
     assert config.name_of(config.streams[0]) == topic
+
+
+@pytest.mark.parametrize(("format", "decoder"), [("jsonl", "json"), ("csv", "csv")])
+def test_the_format_of_a_file_says_what_reads_it(tmp_path, format, decoder):
+    config = loaded(tmp_path, changed(FILE, {"source.format": format}))
+    assert config.decoder_of(config.streams[0]) == decoder
 
 
 def test_every_default_is_the_detectors_but_for_hold(tmp_path):

@@ -123,7 +123,7 @@ def inspection(config: Config) -> Iterator[Finding]:
 
 
 def record_decoder(name: str, paths: Sequence[str], record_bytes_max: int) -> RecordDecoder:
-    """Return a decoder for some paths. name: `json`, or a dotted module, `acme.avro_decoder`, whose class is AvroDecoder.
+    """Return a decoder for some paths. name: `json`, `csv`, or a dotted module, `acme.avro_decoder`, whose class is AvroDecoder.
 
     Raises ConfigError where there is none, or where it refuses a path.
     """
@@ -238,7 +238,7 @@ def _expected(config: Config, entry: StreamEntry) -> Expected:
     time = entry.time.field if entry.time else None
     paths = [path for path in dict.fromkeys((*kinds, key, time)) if path is not None and path != MESSAGE_KEY]
     limits = config.limits
-    decoder = record_decoder(entry.decoder, paths, limits.record_bytes_max)
+    decoder = record_decoder(config.decoder_of(entry), paths, limits.record_bytes_max)
     ahead_ms = round(limits.time_ahead_seconds_max * 1000)
     return Expected(config.topic_of(entry), config.name_of(entry), decoder, kinds, key, time, limits.oldest_time_ms, ahead_ms)
 

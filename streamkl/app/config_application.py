@@ -93,6 +93,10 @@ class Config(Model):
             return next((one.topic for one in self.streams if one.topic is not None), self.source.topic)
         return entry.topic or ""
 
+    def decoder_of(self, entry: StreamEntry) -> str:
+        """Return what reads the records of an entry."""
+        return entry.decoder or (self.source.decoder if isinstance(self.source, FileSource) else "json")
+
     def name_of(self, entry: StreamEntry) -> str:
         """Return the first part of the names of an entry's streams."""
         return entry.name or self.topic_of(entry)

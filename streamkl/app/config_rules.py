@@ -10,7 +10,7 @@ from typing import Any
 from streamkl.app.config_application import Config
 from streamkl.app.config_fault import Fault, Path
 from streamkl.app.config_source import FileSource, KafkaSource
-from streamkl.app.config_streams import StreamEntry, keyword
+from streamkl.app.config_streams import DECODERS, StreamEntry, keyword
 from streamkl.detect.detector import Detector
 from streamkl.errors import ConfigError
 
@@ -46,16 +46,21 @@ def _kafka_faults(config: Config) -> Iterator[Fault]:
     for number, entry in enumerate(config.streams):
         if entry.topic is None:
             yield Fault(("streams", number, "topic"), "is missing; name the topic to read")
+        if entry.decoder == "csv":
+            yield Fault(("streams", number, "decoder"), "csv reads files: a message of Kafka has no header row; use json")
     if isinstance(config.source, KafkaSource) and config.limits.learning_seconds_per_poll > config.source.max_poll_interval_seconds / 2:
         yield Fault(("limits", "learning_seconds_per_poll"), "must stay below half of source.max_poll_interval_seconds; lower it")
 
 
 def _file_faults(config: Config) -> Iterator[Fault]:
+    assert isinstance(config.source, FileSource)
     named = [(number, entry.topic) for number, entry in enumerate(config.streams) if entry.topic is not None]
     for number, topic in named[1:]:
         if topic != named[0][1]:
             yield Fault(("streams", number, "topic"), f"a file is one topic, and it is called {named[0][1]!r} above; use that, or leave it out")
     for number, entry in enumerate(config.streams):
+        if entry.decoder in DECODERS and entry.decoder != config.source.decoder:
+            yield Fault(("streams", number, "decoder"), f"{entry.decoder} cannot read a file of format {config.source.format}; leave it out")
         if entry.key is not None and entry.key.message_key:
             yield Fault(("streams", number, "key", "message_key"), "the lines of a file have no message key; use key: {field: PATH}")
 

@@ -98,11 +98,18 @@ class KafkaSource(Model):
 
 
 class FileSource(Model):
-    """A file of JSON Lines, or standard input: one topic with one partition."""
+    """A file of JSON Lines or CSV, or standard input: one topic with one partition."""
 
     kind: Literal["file"] = Field(description="file: a file, or standard input.")
     path: Text = Field(description="A file, as seen from where streamkl is started, or - for standard input.")
-    format: Literal["jsonl"] = Field("jsonl", description="jsonl: one JSON object a line; gzip is recognised.")
+    format: Literal["jsonl", "csv"] = Field(
+        "jsonl", description="jsonl: one JSON object a line; csv: the first line names the columns; gzip of either is recognised."
+    )
+
+    @property
+    def decoder(self) -> str:
+        """What reads its records, unless a module of the operator's own does."""
+        return "csv" if self.format == "csv" else "json"
 
     @property
     def topic(self) -> str:
@@ -110,7 +117,7 @@ class FileSource(Model):
         if self.path == STANDARD_INPUT:
             return "stdin"
         name = os.path.basename(self.path)
-        for ending in (".gz", ".jsonl", ".json", ".ndjson"):
+        for ending in (".gz", ".jsonl", ".json", ".ndjson", ".csv"):
             name = name.removesuffix(ending)
         return re.sub(r"[^a-zA-Z0-9._-]", "-", name)[:200].strip(".") or "file"
 

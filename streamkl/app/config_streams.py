@@ -12,7 +12,7 @@ from streamkl.app.config_fault import Fault, did_you_mean
 from streamkl.app.config_model import CountOrText, Model, NumberOrText, Segment, Text, Topic
 
 BUILT_IN_DECODER = "streamkl.adapters.{}_record_decoder"
-DECODERS = ("json",)
+DECODERS = ("json", "csv")
 KEYWORDS = {"min_effect_nats": "min_effect", "hold_for_events": "hold_for", "raise_at_nats": "raise_at", "resolve_at_nats": "resolve_at"}
 
 
@@ -95,7 +95,9 @@ class StreamEntry(Model):
     name: Segment | None = Field(None, description="First part of the names of its streams. Default: topic.")
     key: StreamKey | None = Field(None, description="One stream per value of this and field. Default: one stream per field.")
     time: EventTime | None = Field(None, description="Event time. Default: the record's own timestamp.")
-    decoder: Text = Field("json", description="What reads the records: json, or the dotted name of a module of your own.")
+    decoder: Text | None = Field(
+        None, description="What reads the records: json, csv of a file, or the dotted name of your module. Default: as source.format."
+    )
     fields: Mapping[Segment, FieldSetting] = Field(
         min_length=1, description="Fields to watch by name; `amount: categorical` is short for `amount: {kind: categorical}`."
     )
@@ -105,6 +107,8 @@ class StreamEntry(Model):
         """Yield a decoder that does not exist, and a key that is none."""
         if self.key is not None:
             yield from (Fault(("key", *path), sentence) for path, sentence in self.key.faults())
+        if self.decoder is None:
+            return
         if "." not in self.decoder and not _exists(BUILT_IN_DECODER.format(self.decoder)):
             yield Fault(("decoder",), f"{self.decoder!r} is unknown; {did_you_mean(self.decoder, DECODERS)}; a module of your own has a dotted name")
         elif "." in self.decoder and not _exists(self.decoder):

@@ -39,7 +39,8 @@ def _application(config: Config) -> str:
 def _source(config: Config) -> str:
     source = config.source
     if source.kind == "file":
-        return "standard input, JSON Lines" if source.path == "-" else f"file {source.path}, JSON Lines"
+        format = {"jsonl": "JSON Lines", "csv": "CSV"}[source.format]
+        return f"standard input, {format}" if source.path == "-" else f"file {source.path}, {format}"
     security = source.security
     texts = [f"kafka {', '.join(source.bootstrap_servers)} by {security.protocol}"]
     if security.password is not None:
