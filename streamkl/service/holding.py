@@ -69,11 +69,10 @@ class Holding:
             self._waiting[partition] = None
         self.shards = {}
 
-    def restore_next(self) -> Partition | None:
+    def restore_next(self) -> Partition:
         """Restore one of what waits, and begin to read it; return what that was. Raises Unavailable, StateError."""
-        partition = next(iter(self._waiting), None)
-        if partition is not None:
-            self._restore(partition)
+        partition = next(iter(self._waiting))
+        self._restore(partition)
         return partition
 
     def _restore(self, partition: Partition) -> None:

@@ -58,14 +58,14 @@ class Readings:
             for rows in shard.rows:
                 for row in list(rows):
                     if row.first != SKIPPED and row.read_until < row.next_offset and self._holding.shards.get(partition) is shard:
-                        row.read_until = row.next_offset
                         yield from self._of(partition, shard, rows, row)
 
     def _of(self, partition: Partition, shard: Shard, rows: Rows, row: Row) -> Iterator[Reading]:
         slots, feed = self._holding.slots, rows.feed
         offset, first = row.next_offset - 1, row.first
-        if slots.is_held(first, len(feed.fields)):
+        if slots.is_held(first, len(feed.fields)):      # what it holds is not seen yet; the next round will
             return
+        row.read_until = row.next_offset
         for slot, field in enumerate(feed.fields, start=first):
             if row.first != first:
                 return

@@ -51,7 +51,7 @@ class Rows:
         self._row_of_slot: dict[int, Row] = {}
         self._most = max(1, feed.rows_max)
         self.born: dict[str, Row] = {}                          # since the last unit of work
-        self.forgotten: list[Row] = []                          # until their slots are freed
+        self.forgotten: list[tuple[Row, int]] = []              # until their slots are freed; with the offset for which there was no room
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,14 +114,14 @@ class Rows:
 
     def free_forgotten(self) -> None:
         """Give the slots of forgotten rows to others: whatever they were to take has been taken."""
-        for row in self.forgotten:
+        for row, _ in self.forgotten:
             if row.first != SKIPPED:
                 self._free(row)
         self.forgotten = []
 
     def drop(self) -> None:
         """The partition is another's: free all slots."""
-        for row in (*self._rows.values(), *self.forgotten):
+        for row in (*self._rows.values(), *(row for row, _ in self.forgotten)):
             if row.first != SKIPPED:
                 self._free(row)
 
@@ -130,7 +130,7 @@ class Rows:
             _, idle = self._rows.popitem(last=False)
             self._unsaved.pop(idle.key, None)
             self.born.pop(idle.key, None)
-            self.forgotten.append(idle)
+            self.forgotten.append((idle, offset))
         count = len(self.feed.fields)
         row = self._rows[key] = self.born[key] = Row(key, offset, [offset] * count, [None] * count)
         self._settle_in(row, [None] * count)

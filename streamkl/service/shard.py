@@ -195,12 +195,12 @@ class Shard:
 
     def _forget(self, place: int, rows: Rows) -> None:
         """Let go of the rows for which there was no room: what they were due to tell they tell first."""
-        for row in rows.forgotten:
+        for row, offset in rows.forgotten:
             if row.first != SKIPPED:
                 for slot in range(row.first, row.first + len(rows.feed.fields)):
                     self.tell(self._slots.learn_of(slot))
             self.changes.update(dict.fromkeys(self._keys_of(place, row)))
-            self.evicted.append(Evicted(rows.feed.stream(row.key, rows.feed.fields[0].name), self.next_offset - row.next_offset, len(row.since)))
+            self.evicted.append(Evicted(rows.feed.stream(row.key, rows.feed.fields[0].name), offset - row.next_offset, len(row.since)))
         rows.free_forgotten()
 
     def _published(self, event: DriftEvent, feed: Feed, field: int, since: int, offset: int) -> DriftEvent:

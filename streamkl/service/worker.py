@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -18,7 +18,7 @@ from streamkl.service.holding import Holding
 from streamkl.service.pace import Pace
 from streamkl.service.ports import Checkpoint, RecordSource
 from streamkl.service.readings import Readings
-from streamkl.service.record import Arrivals, Partition, Run
+from streamkl.service.record import Arrivals, Run
 from streamkl.service.stages import Stages
 from streamkl.service.telemetry import Telemetry
 from streamkl.service.thrift import Thrift
@@ -74,12 +74,12 @@ class Worker:
         self.turned_at = self._clock()
         with self._stages.of("poll"):
             arrivals = self._source.poll(0.0 if self._holding.slots.held else self._pace.poll_seconds)
-        restored = self._rebalance(arrivals)
+        self._rebalance(arrivals)
         with self._stages.of("detect"):
             for run in arrivals.runs:
-                if run.partition not in restored:       # those are read anew, from where their state ends
-                    self._take(run)
+                self._take(run)
         self._is_ended = arrivals.is_end and self._holding.is_complete
+        self._restore()                     # after the records are taken: what it raises must not lose them
         self._learn(self._clock() + self._pace.learning_seconds)
         with self._stages.of("snapshot"):
             self._save()
@@ -90,21 +90,21 @@ class Worker:
         self._stages.tell()
         self.is_ready = self._holding.is_complete
 
-    def _rebalance(self, arrivals: Arrivals) -> Sequence[Partition]:
-        """Drop what was lost, restore what was gained; return what was restored."""
+    def _rebalance(self, arrivals: Arrivals) -> None:
         if arrivals.membership is not None:
             self._membership = arrivals.membership
         if arrivals.gained or arrivals.lost:
             self._holding.rebalance(arrivals.gained, arrivals.lost)
             self._watchdog.forget(arrivals.lost)
-        restored = []
-        with self._stages.of("restore"):
-            while partition := self._holding.restore_next():
-                restored.append(partition)
-                self.turned_at = self._clock()
-        if self._is_paused and restored:
-            self._source.pause(restored)
-        return restored
+
+    def _restore(self) -> None:
+        """Restore what was gained; it is read from where its state ends."""
+        while not self._holding.is_complete:
+            with self._stages.of("restore"):
+                partition = self._holding.restore_next()
+            self.turned_at = self._clock()
+            if self._is_paused:
+                self._source.pause([partition])
 
     def _take(self, run: Run) -> None:
         shard = self._holding.shards.get(run.partition)
@@ -128,8 +128,8 @@ class Worker:
     def _refuse(self, run: Run, before: int) -> None:
         shard = self._holding.shards[run.partition]
         reasons: dict[str, list[int]] = {}
-        for refused in shard.refused[before:]:
-            reasons.setdefault(refused.letter.reason, []).append(refused.offset)
+        for offset, letter in {refused.offset: refused.letter for refused in shard.refused[before:]}.items():
+            reasons.setdefault(letter.reason, []).append(offset)
         for reason, offsets in reasons.items():
             self._telemetry.records_refused(run.partition, reason, len(offsets), offsets[0])
         if self._pace.on_bad_record == "skip":
@@ -201,7 +201,7 @@ class Worker:
         self.is_ready = False
         self._learn(until)
         if self._holding.slots.held or not self._holding.is_complete:
-            raise Unavailable(f"the unit of work was not finished within {self._pace.shutdown_seconds:g} s; its records come again after the next start")
+            raise Unavailable(f"the unit of work was not finished in {self._pace.shutdown_seconds:g} s; its records come again with the next start")
         is_all = False
         while not is_all:
             saved, is_all = self._thrift.save_all(self._holding.shards, SLICE_BYTES)
