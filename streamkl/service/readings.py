@@ -1,6 +1,7 @@
 """Readings: KL and JS of every stream between alarms, gathered in turn and published with the unit of work.
 
 Rule: a stream that took nothing since its last reading is not read again. Reading costs time, so a turn of the loop reads some.
+Where the source ends each stream is read once more: what is kept of a short file is its end.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class Readings:
             if self._clock() - now > SECONDS_A_TURN:
                 return
         self._round = None
+
+    def gather_rest(self) -> None:
+        """The source has ended: read every stream that has moved since its last reading."""
+        if self._every_seconds > 0:
+            self._gathered += [*(self._round or ()), *self._readings()]
+            self._round = None
 
     def ready(self) -> Sequence[Reading]:
         """Return what was read and is not published yet."""

@@ -202,6 +202,8 @@ class Worker:
         self._learn(until)
         if self._holding.slots.held or not self._holding.is_complete:
             raise Unavailable(f"the unit of work was not finished in {self._pace.shutdown_seconds:g} s; its records come again with the next start")
+        if self._is_ended:
+            self._readings.gather_rest()
         is_all = False
         while not is_all:
             saved, is_all = self._thrift.save_all(self._holding.shards, SLICE_BYTES)
