@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from streamkl.detect.detector import Detector
@@ -34,6 +34,14 @@ class Chunk(NamedTuple):
     digest: bytes
 
 
+@dataclass(frozen=True)
+class Core:
+    """What the core holds. chunks: a digest of the names of all chunks that belong to it."""
+
+    state: DetectorState
+    chunks: bytes
+
+
 class Pieces(NamedTuple):
     """core: the state without whole chunks. chunks: these, in order."""
 
@@ -54,32 +62,31 @@ def cut(detector: Detector) -> Pieces:
         whole, rest = _cut(part.values)
         for ordinal, values in enumerate(whole):
             stored = blob.seal("values", VALUES_VERSION, values)
-            chunks[Chunk(name, ordinal, hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest())] = stored
+            chunks[Chunk(name, ordinal, _digest_of(stored))] = stored
         parts[name] = replace(part, values=rest)
-    return Pieces(blob.seal("pieces", VERSION, replace(state, life=replace(state.life, **parts))), chunks)      # type: ignore[arg-type]
+    core = Core(replace(state, life=replace(state.life, **parts)), _digest(chunks))      # type: ignore[arg-type]
+    return Pieces(blob.seal("pieces", VERSION, core), chunks)
 
 
 def join(pieces: Pieces) -> DetectorState:
-    """Return the whole state; raises StateError where a chunk is damaged, or not the one that belongs to the core."""
-    state = blob.unseal("pieces", VERSION, pieces.core, DetectorState)
+    """Return the whole state; raises StateError where a chunk is damaged or missing, or not the one that belongs to the core."""
+    core = blob.unseal("pieces", VERSION, pieces.core, Core)
+    chunks = dict(sorted(pieces.chunks.items()))
+    if core.chunks != _digest(chunks) or any(_digest_of(stored) != chunk.digest for chunk, stored in chunks.items()):
+        raise StateError("the stored values are not those that belong to their sketch; restore a backup, or discard the stream")
     parts: dict[str, Part] = {}
-    for name, part in _parts(state):
-        whole = []
-        for chunk, stored in pieces.chunks.items():
-            if chunk.part == name:
-                if hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest() != chunk.digest:
-                    raise StateError(f"stored values ({chunk.part}, {chunk.ordinal}) are not their sketch's; restore a backup, or discard the stream")
-                whole.append(blob.unseal("values", VALUES_VERSION, stored, ValuesState))
+    for name, part in _parts(core.state):
+        whole = [blob.unseal("values", VALUES_VERSION, stored, ValuesState) for chunk, stored in chunks.items() if chunk.part == name]
         rest = part.values
         numbers, categories = b"".join(v.numbers for v in whole), [c for v in whole for c in v.categories]
         parts[name] = replace(part, values=ValuesState(numbers + rest.numbers, categories + rest.categories))
-    return replace(state, life=replace(state.life, **parts))      # type: ignore[arg-type]
+    return replace(core.state, life=replace(core.state.life, **parts))      # type: ignore[arg-type]
 
 
 def fingerprint(detector: Detector) -> bytes:
     """Return a digest of the settings that a stored state is bound to: with others it cannot go on."""
     bound = {name: value for name, value in vars(detector.settings).items() if name not in KEPT}
-    return hashlib.blake2b(repr(sorted(bound.items())).encode(), digest_size=DIGEST_BYTES).digest()
+    return _digest_of(repr(sorted(bound.items())).encode())
 
 
 def restored(fresh: Detector, pieces: Pieces) -> Detector:
@@ -91,7 +98,7 @@ def restored(fresh: Detector, pieces: Pieces) -> Detector:
 
 def stored_settings(pieces: Pieces) -> Settings:
     """Return the settings of a stored state; raises StateError where it is damaged."""
-    return blob.unseal("pieces", VERSION, pieces.core, DetectorState).settings
+    return blob.unseal("pieces", VERSION, pieces.core, Core).state.settings
 
 
 def differing(fresh: Settings, stored: Settings) -> list[str]:
@@ -107,6 +114,14 @@ def changed(fresh: Settings, stored: Settings) -> list[str]:
 def _differences(fresh: Settings, stored: Settings, names: Sequence[str]) -> list[str]:
     pairs = ((name, getattr(stored, name), getattr(fresh, name)) for name in names)
     return [f"{name} was {before!r}, is {now!r}" for name, before, now in pairs if before != now]
+
+
+def _digest(chunks: Mapping[Chunk, bytes]) -> bytes:
+    return _digest_of(repr(sorted(chunks)).encode())
+
+
+def _digest_of(stored: bytes) -> bytes:
+    return hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest()
 
 
 def _parts(state: DetectorState) -> list[tuple[str, Part]]:
