@@ -77,5 +77,6 @@ def test_damaged_pieces_are_refused(damage):
 def test_settings_that_may_change_do_not_bind_a_state():
     plain = fingerprint(Detector())
     assert fingerprint(Detector(false_alarms=10_000, min_effect=None, on_drift="hold", hold_for=9, name="other")) == plain
-    for setting in ({"warmup": 601}, {"window": 50}, {"stride": 2}, {"kind": "categorical"}, {"mature_until": 0}, {"extend": 1}, {"alarm": "threshold"}):
+    bound = {"warmup": 601, "window": 50, "stride": 2, "kind": "categorical", "mature_until": 0, "extend": 1, "alarm": "threshold"}
+    for setting in ({name: value} for name, value in bound.items()):
         assert fingerprint(Detector(**setting)) != plain
