@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from broker import Broker
+from broker import Broker, unique
 from kafka.structs import ConsumerGroupMetadata
 from kafka_place import Place, unit
 from kafka_worker import SimpleWorker
 
 from streamkl.adapters.kafka_checkpoint import STEPS
+from streamkl.adapters.kafka_client import client_settings
+from streamkl.adapters.kafka_transactions import Transactions
 from streamkl.errors import StateError, Unavailable
 from streamkl.service.record import Partition, PlainRecord
 from streamkl.service.work import DeadLetter, Restored, UnitOfWork
@@ -43,6 +45,13 @@ def test_a_unit_is_there_whole_and_the_next_process_restores_it(place):
     assert checkpoint.restore(place.partition()) == Restored(5, {b"stream": b"5"})
     assert place.checkpoint("two").restore(place.partition()) == Restored(5, {b"stream": b"5"})
     assert place.checkpoint("two").restore(place.partition(1)) == Restored(None, {})
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 600])
+def test_whatever_a_request_may_take_transactions_open(broker, seconds):
+    transactions = Transactions(client_settings(broker.bootstrap.split(","), request_timeout_seconds=seconds), unique("transactions"))
+    transactions.open()
+    transactions.close()
 
 
 def test_a_dead_letter_keeps_key_bytes_and_headers_and_says_why_and_from_where(place):
@@ -130,7 +139,7 @@ def test_every_step_is_told_in_order(place):
 DYING = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
-from broker import Broker
+from broker import Broker, unique
 import kafka_place as tests
 
 def die(step):
