@@ -5,11 +5,14 @@ of raw values (detect/pieces.py). One more entry tells how far the partition was
 
 Rule 1: a row's entries are written in one unit of work, and agree.
 Rule 2: what cannot be understood is a StateError with the remedy; nothing is guessed or reset.
+Rule 3: an entry of a row, and that of the progress, ends with a CRC-32 of its key and itself; sketches and chunks have checksums of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -22,7 +25,15 @@ VERSION = 1
 T = TypeVar("T", "StoredRow", "Progress")
 PROGRESS_KEY = b"progress"
 ROW, SKETCH, VALUES = "r", "s", "v"
+SHAPES = {ROW: (str, str, str), SKETCH: (str,) * 4, VALUES: (str, str, str, str, str, int)}      # of keys, by their first part
+CRC = struct.Struct("<I")
 REMEDY = "restore a backup of the state, or discard it: streamkl run CONFIG --discard-state '*'"
+
+
+class Versioned(msgspec.Struct, array_like=True, frozen=True):
+    """The beginning of every entry, whatever its version."""
+
+    version: int
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True):
@@ -34,7 +45,10 @@ class Progress(msgspec.Struct, array_like=True, frozen=True):
 
 
 class StoredField(msgspec.Struct, array_like=True, frozen=True):
-    """One stream of a row. since: the offset after its last event. chunks: None while nothing of it was stored (a birth)."""
+    """One stream of a row. chunks: None while nothing of it was stored (a birth).
+
+    since: the offset after its last event, or at which it began; records of its row below that are not its own.
+    """
 
     field: str
     fingerprint: bytes
@@ -79,35 +93,52 @@ def values_key(feed: str, key: str, field: str, chunk: Chunk) -> bytes:
     return msgspec.msgpack.encode((VALUES, feed, key, field, chunk.part, chunk.ordinal))
 
 
-def encoded(row: StoredRow | Progress) -> bytes:
-    """Return what `understood` reads."""
-    return msgspec.msgpack.encode(row)
+def keys_of(feed: str, key: str, field: str, chunks: Iterable[Chunk] | None) -> list[bytes]:
+    """Return the keys of all that is stored of a stream. chunks: None where nothing is."""
+    return [] if chunks is None else [sketch_key(feed, key, field), *(values_key(feed, key, field, chunk) for chunk in chunks)]
+
+
+def encoded(key: bytes, entry: StoredRow | Progress) -> bytes:
+    """Return the value of an entry, as `understood` reads it under this key."""
+    text = msgspec.msgpack.encode(entry)
+    return text + CRC.pack(zlib.crc32(text, zlib.crc32(key)))
 
 
 def understood(partition: Partition, entries: Mapping[bytes, bytes]) -> PartitionEntries:
     """Return the entries of a partition by what they are. Raises StateError for what is damaged, of another version, or incomplete."""
-    progress = entries.get(PROGRESS_KEY)
     try:
-        rows = {
-            (names[1], names[2]): _checked(msgspec.msgpack.decode(value, type=StoredRow))
-            for names, value in _named(entries) if names[0] == ROW
-        }
-        found = None if progress is None else _checked(msgspec.msgpack.decode(progress, type=Progress))
-        return PartitionEntries(found, {name: RowEntries(row, _pieces(entries, *name, row)) for name, row in rows.items()})
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, ValueError, RecursionError) as error:
-        raise StateError(f"the stored state of {partition} is damaged ({type(error).__name__}: {error}); {REMEDY}") from error
+        named = list(_named(entries))
+        rows = {(names[1], names[2]): _decoded(StoredRow, key, entries[key]) for names, key in named if names[0] == ROW}
+        progress = _decoded(Progress, PROGRESS_KEY, entries[PROGRESS_KEY]) if named or PROGRESS_KEY in entries else None
+        found = {name: RowEntries(row, _pieces(entries, *name, row)) for name, row in rows.items()}
+        sketches = sum(names[0] == SKETCH for names, _ in named)
+        if sketches != sum(pieces is not None for row in found.values() for pieces in row.pieces.values()):
+            raise ValueError("a sketch belongs to no row")
+        return PartitionEntries(progress, found)
+    except KeyError as error:
+        raise StateError(f"the stored state of {partition} is incomplete (no entry {error}); {REMEDY}") from error
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise StateError(f"the stored state of {partition} is damaged ({error}); {REMEDY}") from error
 
 
-def _named(entries: Mapping[bytes, bytes]) -> Iterable[tuple[tuple[str, ...], bytes]]:
-    for key, value in entries.items():
+def _named(entries: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    """Yield the parts of each key but the progress's, and the key."""
+    for key in entries:
         if key != PROGRESS_KEY:
-            yield msgspec.msgpack.decode(key), value
+            names = msgspec.msgpack.decode(key)
+            if not isinstance(names, list) or not names or tuple(map(type, names)) != SHAPES.get(str(names[0])):
+                raise ValueError("an entry is none of a row, a sketch or values")
+            yield tuple(names), key
 
 
-def _checked(stored: T) -> T:
-    if stored.version != VERSION:
-        raise ValueError(f"format version {stored.version}, this release reads {VERSION}")
-    return stored
+def _decoded(shape: type[T], key: bytes, value: bytes) -> T:
+    text = value[:-CRC.size]
+    if value[len(text):] != CRC.pack(zlib.crc32(text, zlib.crc32(key))):
+        raise ValueError("the checksum of an entry differs")
+    version = msgspec.msgpack.decode(text, type=Versioned).version
+    if version != VERSION:
+        raise ValueError(f"format version {version}, this release reads {VERSION}")
+    return msgspec.msgpack.decode(text, type=shape)
 
 
 def _pieces(entries: Mapping[bytes, bytes], feed: str, key: str, row: StoredRow) -> dict[str, Pieces | None]:

@@ -91,7 +91,6 @@ class Holding:
         shard.begin(first)
         self.shards[partition] = shard
         del self._waiting[partition]
-        self._started.add(partition)
         size = sum(map(len, restored.entries.values()))
         self._telemetry.state_restored(partition, shard.streams, size, first, processed, self._clock() - began)
 
@@ -120,6 +119,7 @@ class Holding:
 
     def committed(self, unit: UnitOfWork) -> Mapping[str, int]:
         """The unit stands: begin the next one. Return how many dead letters it had for each reason."""
+        self._started.update(self.shards)
         for shard in self.shards.values():
             shard.committed()
         for event in unit.events:

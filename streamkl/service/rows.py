@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamkl.detect.detector import Detector
 from streamkl.detect.pieces import Chunk, Pieces, restored
 from streamkl.detect.slots import Slots
+from streamkl.errors import StateError
 from streamkl.service.feed import Feed
 
 SKIPPED = -1
@@ -26,8 +28,8 @@ class Row:
     """The streams of one key, in slots in a row. first: -1 while it is frozen, its streams being in `frozen`.
 
     next_offset: the first record that is not in it. unsaved_from: the first record that is not in what was saved of it; None: all is.
-    read_until: the offset of its last reading. since: for each field the offset after the last event. stored: for each field the chunks
-    that were saved; None: nothing was.
+    read_until: the offset of its last reading. since: for each field the offset after the last event, or where it began. stored: for each
+    field the chunks that were saved; None: nothing was.
     """
 
     __slots__ = ("first", "frozen", "key", "next_offset", "read_until", "since", "stored", "unsaved_from")
@@ -49,6 +51,7 @@ class Rows:
         self._rows: OrderedDict[str, Row] = OrderedDict()       # idle longest first
         self._unsaved: dict[str, Row] = {}                      # by unsaved_from
         self._row_of_slot: dict[int, Row] = {}
+        self.beginnings: dict[int, int] = {}                    # slot -> the first record of a stream that began behind its row
         self._most = max(1, feed.rows_max)
         self.born: dict[str, Row] = {}                          # since the last unit of work
         self.forgotten: list[tuple[Row, int]] = []              # until their slots are freed; with the offset for which there was no room
@@ -144,13 +147,25 @@ class Rows:
         detectors = []
         for field, pieces in zip(self.feed.fields, frozen, strict=True):
             fresh = field.fresh.clone(self.feed.stream(row.key, field.name))
-            detectors.append(restored(fresh, pieces) if pieces else fresh)
+            detectors.append(_thawed(fresh, pieces) if pieces else fresh)
         row.first = self._slots.add(detectors)
         self._row_of_slot.update((slot, row) for slot in range(row.first, row.first + len(detectors)))
+        self.beginnings.update((slot, since) for slot, since in enumerate(row.since, start=row.first) if since > row.next_offset)
 
     def _free(self, row: Row) -> None:
         count = len(self.feed.fields)
         for slot in range(row.first, row.first + count):
             del self._row_of_slot[slot]
+            self.beginnings.pop(slot, None)
         self._slots.discard(row.first, count)
         row.first = SKIPPED
+
+
+def _thawed(fresh: Detector, pieces: Pieces) -> Detector:
+    try:
+        return restored(fresh, pieces)
+    except StateError as error:
+        raise StateError(
+            f"the stored state of {fresh.name} cannot be used: {error}; or let this stream learn anew: "
+            f"streamkl run CONFIG --discard-state '{fresh.name}'"
+        ) from error

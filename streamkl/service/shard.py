@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamkl.detect.event import DriftEvent, identity
 from streamkl.detect.event_time import NO_TIME
@@ -24,6 +25,7 @@ from streamkl.service.entries import (
     StoredField,
     StoredRow,
     encoded,
+    keys_of,
     row_key,
     sketch_key,
     values_key,
@@ -32,6 +34,8 @@ from streamkl.service.feed import Feed, understood
 from streamkl.service.record import Partition, Record
 from streamkl.service.rows import SKIPPED, Row, Rows, Stored
 from streamkl.service.work import DeadLetter
+
+Places = NDArray[np.int64]
 
 
 class Told(NamedTuple):
@@ -147,7 +151,7 @@ class Shard:
             for row in rows.born.values():
                 births[row_key(rows.feed.name, row.key)] = self._encoded(place, row, row.unsaved_from or 0, [None] * len(row.since))
         processed = max(self.processed, self.next_offset)
-        progress = encoded(Progress(VERSION, self.replay_from, processed))
+        progress = encoded(PROGRESS_KEY, Progress(VERSION, self.replay_from, processed))
         return {**self.changes, **births, PROGRESS_KEY: progress}
 
     def committed(self) -> None:
@@ -186,12 +190,20 @@ class Shard:
             slots = (firsts[:, None] + numeric).ravel()
             values = np.ascontiguousarray(found.numbers[taken]).ravel()
             per = len(numeric)
-            self.tell(self._slots.take(slots, values, np.repeat(times, per), np.repeat(offsets, per), is_postponing=True))
+            self._observe(rows, slots, values, np.repeat(times, per), np.repeat(offsets, per))
         categorical = [i for i, field in enumerate(feed.fields) if not field.is_numeric]
         for i, texts in zip(categorical, found.texts, strict=True):
             values_of_field = [texts[j] for j in taken.tolist()]
-            self.tell(self._slots.take(firsts + i, values_of_field, times, offsets, is_postponing=True))
+            self._observe(rows, firsts + i, values_of_field, times, offsets)
         self._forget(place, rows)
+
+    def _observe(self, rows: Rows, slots: Places, values: NDArray[np.float64] | list[object], times: Places, offsets: Places) -> None:
+        """Let streams take values, but for those of a replay that lie before a stream's beginning."""
+        if self._is_replaying and rows.beginnings:
+            own = np.flatnonzero(offsets >= np.array([rows.beginnings.get(slot, 0) for slot in slots.tolist()], np.int64))
+            slots, times, offsets = slots[own], times[own], offsets[own]
+            values = [values[i] for i in own.tolist()] if isinstance(values, list) else values[own]
+        self.tell(self._slots.take(slots, values, times, offsets, is_postponing=True))
 
     def _forget(self, place: int, rows: Rows) -> None:
         """Let go of the rows for which there was no room: what they were due to tell they tell first."""
@@ -239,13 +251,12 @@ class Shard:
                         None if (chunks := stored[i]) is None else sorted(chunks))
             for i, field in enumerate(self.rows[place].feed.fields)
         ]
-        return encoded(StoredRow(VERSION, next_offset, fields))
+        return encoded(row_key(self.rows[place].feed.name, row.key), StoredRow(VERSION, next_offset, fields))
 
     def _keys_of(self, place: int, row: Row) -> list[bytes]:
         """Return the keys of everything that may have been stored of a row."""
         feed = self.rows[place].feed
         keys = [row_key(feed.name, row.key)]
         for field, stored in zip(feed.fields, row.stored, strict=True):
-            if stored is not None:
-                keys += [sketch_key(feed.name, row.key, field.name), *(values_key(feed.name, row.key, field.name, chunk) for chunk in stored)]
+            keys += keys_of(feed.name, row.key, field.name, stored)
         return keys
