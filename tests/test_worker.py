@@ -226,6 +226,22 @@ def test_a_partition_that_stands_still_is_begun_anew_and_told():
     assert understood(P0, store.entries[P0]).progress.processed == 900
 
 
+def test_the_lag_is_what_is_not_committed_also_while_a_restart_replays():
+    log = numbers_log(1000)
+    store = MemoryStore()
+    pace = PLAIN._replace(state_share=0.0, commit_every_records=400, lag_every_seconds=0.0)
+
+    def lag_after(turns: int) -> float:
+        worker, meter = metered(MemorySource(log, (100,)), MemoryCheckpoint(store), pace, one_feed(), ticking())
+        for _ in range(turns):
+            worker._turn()
+        return meter.value("streamkl_consumer_lag_records", topic="topic", partition="0")
+
+    assert lag_after(4) == 1000         # the first turn brings the partition; 300 were taken, and nothing is committed
+    assert lag_after(5) == 600
+    assert lag_after(2) == 600          # 100 of those that were processed are replayed
+
+
 def test_a_stop_finishes_the_unit_of_work():
     log = numbers_log(1000)
     store = MemoryStore()

@@ -39,7 +39,8 @@ class Watchdog:
             return
         self._looked_at = now
         for partition, lag in self._source.lags().items():
-            self._telemetry.lag_measured(partition, lag)
+            if shard := shards.get(partition):      # what was taken and is not committed is not processed yet; what is replayed is
+                self._telemetry.lag_measured(partition, max(0, lag + shard.next_offset - shard.processed))
             moved_at = self._moved_at.setdefault(partition, now)
             if lag == 0 or is_paused:
                 self._moved_at[partition] = now
