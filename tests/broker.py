@@ -71,7 +71,7 @@ class Broker:
     # ------------------------------------------------------------ clients
 
     def admin(self) -> KafkaAdminClient:
-        """One client for the session; do not close it."""
+        """One client, until a node is started anew; do not close it."""
         if self._admin is None:
             self._admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, **self.security)
         return self._admin
@@ -157,6 +157,7 @@ class Broker:
     def start(self, node: int = 1) -> None:
         """Start a node that is down, on its own data and port, and wait until it serves."""
         self._own().start_node(node)
+        self._disconnect()                  # a client that met the outage says for a while that no node is ready
 
     def restore(self) -> None:
         """Start whatever is down: to be called at the end of a test that ends nodes."""
@@ -167,11 +168,15 @@ class Broker:
         return self._own().nodes[node].log.read_text(errors="replace")
 
     def close(self) -> None:
-        if self._admin is not None:
-            with contextlib.suppress(KafkaError):
-                self._admin.close()
+        self._disconnect()
         if self._cluster is not None:
             self._cluster.close()
+
+    def _disconnect(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with contextlib.suppress(KafkaError):
+                admin.close()
 
     def _own(self) -> Cluster:
         if self._cluster is None:

@@ -22,7 +22,9 @@ import msgspec
 import numpy as np
 from broker import Broker, unique
 from configured import changed, write
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.structs import OffsetAndMetadata
 from kafka_cluster import free_ports
 from program import COMMAND
 
@@ -56,7 +58,8 @@ def messages(seed: int, first: int, count: int, partitions: int, keys: int = 5) 
             continue
         key = int(rng.integers(keys)) if rng.random() < 0.9 else keys + i // 200
         shift = 3.0 if (i // 600) % 2 and key % 2 else 0.0
-        fields = {"k": f"k{key}", "x": shift + float(rng.normal()), "p": {"y": float(rng.exponential())}, "word": "abcd"[int(rng.integers(3 + key % 2))]}
+        word = "abcd"[int(rng.integers(3 + key % 2))]
+        fields = {"k": f"k{key}", "x": shift + float(rng.normal()), "p": {"y": float(rng.exponential())}, "word": word}
         if rng.random() < 0.05:
             fields["x"] = [None, "12ms", True][int(rng.integers(3))]
         made.append((partition, f"m{key % 3}".encode(), json.dumps({**fields, "t": 1_700_000_000_000 + i}).encode(), headers))
@@ -138,8 +141,14 @@ class World:
         for number in range(self.partitions):
             log.create(Partition(self.input, number))
         for record in self.broker.read(self.input):
-            assert log.append(Partition(record.topic, record.partition), record.value, record.key, record.timestamp, record.headers) == record.offset
+            place = Partition(record.topic, record.partition)
+            log.skip(place, record.offset - log.end(place))
+            log.append(place, record.value, record.key, record.timestamp, record.headers)
         return log
+
+    def delete_before(self, offsets: Mapping[int, int]) -> None:
+        """Take records as retention does."""
+        self.broker.admin().delete_records({TopicPartition(self.input, number): offset for number, offset in offsets.items()})
 
     def expected(self) -> tuple[dict[int, list[str]], dict[int, list[int]]]:
         """What a reader without batches and restarts finds: by partition, ids of events and offsets of dead letters."""
@@ -165,8 +174,8 @@ class World:
         """Offsets of dead letters by partition, in order, repeated ones too."""
         found: dict[int, list[int]] = {number: [] for number in range(self.partitions)}
         for record in self.broker.read(self.letters):
-            headers = dict(record.headers)
-            found[int(headers["streamkl_partition"])].append(int(headers["streamkl_offset"]))
+            partition, offset = place_of(record)
+            found[partition].append(offset)
         return found
 
     def entries(self) -> dict[tuple[int, bytes], bytes]:
@@ -183,8 +192,8 @@ class World:
         return sum(record.value is None for record in self.broker.read(self.state))
 
     def processed(self) -> dict[int, int]:
-        """Partition -> the offset before which all is committed."""
-        return {number: msgspec.msgpack.decode(value)[2] for (number, key), value in self.entries().items() if key.endswith(PROGRESS)}
+        """Partition -> the offset before which all is committed; behind the entry stands its checksum."""
+        return {number: msgspec.msgpack.decode(value[:-4])[2] for (number, key), value in self.entries().items() if key.endswith(PROGRESS)}
 
     def ends(self) -> dict[int, int]:
         """Partition -> the offset behind its last record; 0 is left out."""
@@ -198,7 +207,14 @@ class World:
         until(lambda: self.processed() == ends, f"all of {ends} processed", seconds, every=0.2)
 
     def offsets(self) -> dict[int, int]:
+        """Partition -> the group's offset."""
         return self.broker.committed(self.group, self.input)
+
+    def set_offset(self, offsets: Mapping[int, int]) -> None:
+        """Set the group's offsets by hand, once its members are gone."""
+        wanted = {TopicPartition(self.input, number): OffsetAndMetadata(offset, "", -1) for number, offset in offsets.items()}
+        self.broker.admin().alter_group_offsets(self.group, wanted)
+        assert self.offsets() == dict(offsets)
 
 
 class Running:
@@ -269,5 +285,7 @@ class Monitor:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
-def headers_of(record: ConsumerRecord) -> dict[str, bytes]:
-    return dict(record.headers)
+def place_of(letter: ConsumerRecord) -> tuple[int, int]:
+    """Return from which partition and offset a dead letter says that it came."""
+    told = dict(letter.headers)
+    return int(told["streamkl_partition"]), int(told["streamkl_offset"])
