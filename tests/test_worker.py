@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-import msgspec
 import numpy as np
 import pytest
 from flow import APPLICATION, SHORT, SteppedSource, expected, feeds, filled_log, life, run, ticking
@@ -177,7 +176,8 @@ def test_sketches_are_saved_within_their_share_of_the_input_and_within_the_repla
         def commit(self, work):
             for changes in work.changes.values():
                 written.append(sum(len(v) for k, v in changes.items() if v and b"\xa1v" not in k[:4]))
-            offsets.append((work.replay_from[P0], msgspec.msgpack.decode(work.changes[P0][PROGRESS_KEY], type=Progress).processed))
+            progress = understood(P0, {PROGRESS_KEY: work.changes[P0][PROGRESS_KEY]}).progress
+            offsets.append((work.replay_from[P0], progress.processed))
             super().commit(work)
 
     store = MemoryStore()
