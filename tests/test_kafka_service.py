@@ -56,7 +56,7 @@ def test_a_signal_finishes_the_unit_of_work_and_a_restart_goes_on_without_learni
     second = world.run()
     restored = second.wait_for("state.restored", 2)
     assert {one["partition"]: one["processed"] for one in restored} == {f"{world.input}[{n}]": offset for n, offset in stopped_at.items()}
-    assert all(one["streams"] > 10 for one in restored)
+    assert sum(one["streams"] for one in restored) > 10
     world.wait_until_all_is_processed()
     assert second.end(number) == 0
     assert (world.ids(), world.dead()) == world.expected()      # each once: nothing was learnt a second time
