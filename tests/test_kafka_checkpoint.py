@@ -20,6 +20,8 @@ from streamkl.adapters.kafka_checkpoint import STEPS
 from streamkl.adapters.kafka_client import client_settings
 from streamkl.adapters.kafka_transactions import Transactions
 from streamkl.errors import StateError, Unavailable
+from streamkl.service.cloud_events import Message
+from streamkl.service.cloud_events import Message
 from streamkl.service.record import Partition, PlainRecord
 from streamkl.service.work import DeadLetter, Restored, UnitOfWork
 
@@ -48,10 +50,15 @@ def test_a_unit_is_there_whole_and_the_next_process_restores_it(place):
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 600])
-def test_whatever_a_request_may_take_transactions_open(broker, seconds):
-    transactions = Transactions(client_settings(broker.bootstrap.split(","), request_timeout_seconds=seconds), unique("transactions"))
+def test_whatever_a_request_may_take_a_transaction_stands(place, seconds):
+    transactions = Transactions(client_settings(place.broker.bootstrap.split(","), request_timeout_seconds=seconds), unique("transactions"))
     transactions.open()
+    transactions.begin()
+    transactions.send(place.letters, [Message(b"key", b"value", [])])
+    transactions.flush()
+    transactions.commit()
     transactions.close()
+    assert [record.value for record in place.broker.read(place.letters)] == [b"value"]
 
 
 def test_a_dead_letter_keeps_key_bytes_and_headers_and_says_why_and_from_where(place):

@@ -43,7 +43,7 @@ class Transactions:
         self._timeout_seconds = timeout_seconds
         self._settings = {
             **settings,
-            "request_timeout_ms": min(settings["request_timeout_ms"], (STEP_SECONDS - LINGER_SECONDS) * 1000),
+            "request_timeout_ms": min(settings["request_timeout_ms"], round((STEP_SECONDS - LINGER_SECONDS) * 1000)),
             "transactional_id": transactional_id,
             "transaction_timeout_ms": round(timeout_seconds * 1000),
             "acks": "all",
