@@ -21,7 +21,6 @@ from streamkl.adapters.kafka_client import client_settings
 from streamkl.adapters.kafka_transactions import Transactions
 from streamkl.errors import StateError, Unavailable
 from streamkl.service.cloud_events import Message
-from streamkl.service.cloud_events import Message
 from streamkl.service.record import Partition, PlainRecord
 from streamkl.service.work import DeadLetter, Restored, UnitOfWork
 
