@@ -185,7 +185,7 @@ def build_alone_puts_parts_together(root: Path) -> list[str]:
         f"{path} imports {name}"
         for path, text in sources(root, ".py")
         for name in imports(path, text)
-        if name.startswith("streamkl.adapters") and folder(path) != "adapters" and path != "app/build.py"
+        if name.startswith("streamkl.adapters") and folder(path) != "adapters" and not fnmatch.fnmatch(path, "app/build*.py")
     ]
 
 

@@ -106,7 +106,7 @@ class KafkaSource:
             end = consumer.end_offsets([place], timeout_ms=OFFSETS_SECONDS * 1000)[place]
         if offset is None:
             offset = first if self._start_at == "earliest" else end
-        _check(partition, offset, first, end)
+        check_offset(partition, offset, first, end)
         consumer.seek(place, offset)
         _resume(consumer, [place])
         self._started.add(place)
@@ -170,7 +170,7 @@ class KafkaSource:
             firsts = self._consumer.beginning_offsets(places, timeout_ms=OFFSETS_SECONDS * 1000)
             ends = self._consumer.end_offsets(places, timeout_ms=OFFSETS_SECONDS * 1000)
             for place in places:
-                _check(Partition(*place), self._consumer.position(place), firsts[place], ends[place])
+                check_offset(Partition(*place), self._consumer.position(place), firsts[place], ends[place])
 
     def _held(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
         return [place for place in (TopicPartition(*partition) for partition in partitions) if place in self._started]
@@ -194,7 +194,7 @@ def _ours(places: set[TopicPartition]) -> list[Partition]:
     return [Partition(*place) for place in sorted(places)]
 
 
-def _check(partition: Partition, offset: int, first: int, end: int) -> None:
+def check_offset(partition: Partition, offset: int, first: int, end: int) -> None:
     """Raise StateError unless the log has this offset, or ends there."""
     if offset < first:
         raise StateError(

@@ -25,7 +25,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -91,28 +91,18 @@ class SqliteFile:
             os.close(self._lock)
             self._lock = -1
 
-    @contextmanager
-    def translated(self, doing: str) -> Iterator[None]:
+    def translated(self, doing: str) -> AbstractContextManager[None]:
         """Turn an error of SQLite into Unavailable or StateError. doing: what could not be done."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            name = str(getattr(error, "sqlite_errorname", ""))
-            what = f"cannot {doing} the state file {self.path!r}: {error}"
-            if name.startswith(TRY_LATER):
-                advice = next((words for start, words in ADVICE.items() if name.startswith(start)), "see to the disk")
-                raise Unavailable(f"{what} ({name}); {advice}") from error
-            raise StateError(f"{what} ({name or type(error).__name__}); {DISCARD}") from error
+        return translated(self.path, doing)
 
     def _prepare(self, application: str) -> None:
         execute = self.connection.execute
         execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        if self._is_ours():
-            self._refuse_others(application)
-        elif execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        is_new = not is_ours(self.connection, self.path, application)
+        if is_new and execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise StateError(f"the state file {self.path!r} lies where SQLite cannot keep a write-ahead log; keep it on a local disk")
         execute("PRAGMA synchronous = FULL")
-        if not self._is_ours():
+        if is_new:
             execute("BEGIN IMMEDIATE")
             for statement in TABLES.split(";\n"):
                 execute(statement)
@@ -121,30 +111,42 @@ class SqliteFile:
             execute(f"PRAGMA user_version = {LAYOUT}")
             execute("COMMIT")
 
-    def _is_ours(self) -> bool:
-        """Return whether the file has our tables, False if it is empty. Raises StateError for anything else."""
-        execute = self.connection.execute
-        if execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-            return True
-        if tables := [name for (name,) in execute("SELECT name FROM sqlite_master LIMIT 5")]:
-            raise StateError(f"the state file {self.path!r} is a database of something else (it has {', '.join(tables)}); give another path")
-        return False
 
-    def _refuse_others(self, application: str) -> None:
-        execute = self.connection.execute
-        layout = execute("PRAGMA user_version").fetchone()[0]
-        if layout != LAYOUT:
-            raise StateError(
-                f"the state file {self.path!r} has layout {layout}, this version of streamkl reads layout {LAYOUT}; "
-                "run the version that wrote it, or move the file away to begin anew"
-            )
-        found = execute("SELECT value FROM about WHERE name = 'application'").fetchone()
-        if found != (application,):
-            owner = "nobody" if found is None else repr(found[0])
-            raise StateError(
-                f"the state file {self.path!r} is that of the application {owner}, this configuration is of {application!r}; "
-                "give each application a file of its own, or restore the old name"
-            )
+@contextmanager
+def translated(path: str, doing: str) -> Iterator[None]:
+    """Turn an error of SQLite into Unavailable or StateError. doing: what could not be done with the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = str(getattr(error, "sqlite_errorname", ""))
+        what = f"cannot {doing} the state file {path!r}: {error}"
+        if name.startswith(TRY_LATER):
+            advice = next((words for start, words in ADVICE.items() if name.startswith(start)), "see to the disk")
+            raise Unavailable(f"{what} ({name}); {advice}") from error
+        raise StateError(f"{what} ({name or type(error).__name__}); {DISCARD}") from error
+
+
+def is_ours(connection: sqlite3.Connection, path: str, application: str) -> bool:
+    """Return whether a file has our tables, False if it is empty. Raises StateError for what is another's, or of another layout."""
+    execute = connection.execute
+    if execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        if tables := [name for (name,) in execute("SELECT name FROM sqlite_master LIMIT 5")]:
+            raise StateError(f"the state file {path!r} is a database of something else (it has {', '.join(tables)}); give another path")
+        return False
+    layout = execute("PRAGMA user_version").fetchone()[0]
+    if layout != LAYOUT:
+        raise StateError(
+            f"the state file {path!r} has layout {layout}, this version of streamkl reads layout {LAYOUT}; "
+            "run the version that wrote it, or move the file away to begin anew"
+        )
+    found = execute("SELECT value FROM about WHERE name = 'application'").fetchone()
+    if found != (application,):
+        owner = "nobody" if found is None else repr(found[0])
+        raise StateError(
+            f"the state file {path!r} is that of the application {owner}, this configuration is of {application!r}; "
+            "give each application a file of its own, or restore the old name"
+        )
+    return True
 
 
 def _locked(path: str) -> int:

@@ -166,11 +166,6 @@ def service(config: Config, discard: Sequence[str], at_step: Callable[[str], Non
     return Service(worker, telemetry, server)
 
 
-def checkpoint(config: Config) -> Checkpoint:
-    """Return the store of the state alone, to be read."""
-    return (_kafka(config, None) if config.is_kafka else _embedded(config, None))[1]
-
-
 def feeds(config: Config) -> list[Feed]:
     """Return what is watched."""
     return [_feed(config, entry) for entry in config.streams]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,8 +47,11 @@ class ConfiguredCommand(TyperCommand):
                 formatter.write_text(name)
 
 
-def check(path: str | None, is_connecting: bool, is_schema: bool) -> int:
-    """Check a configuration and return the exit code. Raises ConfigError with every fault, Unavailable where the broker is away."""
+def check(path: str | None, is_connecting: bool, is_schema: bool, is_state: bool = False, discard: Sequence[str] = ()) -> int:
+    """Check a configuration and return the exit code. discard: globs of streams whose stored state would be given up.
+
+    Raises ConfigError with every fault, StateError where no state can be used, Unavailable where the broker is away.
+    """
     from streamkl.app.config import json_schema, load
 
     if is_schema:
@@ -59,7 +63,12 @@ def check(path: str | None, is_connecting: bool, is_schema: bool) -> int:
     config = load(path, os.environ)
     if not is_schema:
         print(summary(path, config), end="", flush=True)
-    return _inspected(config) if is_connecting else 0
+    code = _inspected(config) if is_connecting else 0
+    if is_state and not code:
+        from streamkl.app.check_state import check_state
+
+        return check_state(config, discard)
+    return code
 
 
 def _inspected(config: Config) -> int:

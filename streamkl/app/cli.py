@@ -121,12 +121,16 @@ def check_command(
     config: Annotated[str | None, typer.Argument(metavar="CONFIG", help="YAML file; with --schema it may be left out.", show_default=False)] = None,
     is_connecting: Annotated[bool, typer.Option("--connect", help="Also ask the broker: topics, partitions, rights, a sample of records.")] = False,
     is_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the file.")] = False,
+    is_state: Annotated[bool, typer.Option("--state", help="Also tell what a restart would make of each stored stream; a service may run.")] = False,
+    discard: Annotated[
+        list[str] | None, typer.Option("--discard-state", metavar="STREAMS", help="With --state: what `run` would make of it with this option.")
+    ] = None,
 ) -> None:
     """Find every fault of a configuration, one line each, or say what it would run.
 
-    Exit codes: 0 fine, 2 faults, 4 the broker is away.
+    Exit codes: 0 fine, 2 faults, 3 stored state would be refused, 4 the broker or the state is away.
     """
-    raise typer.Exit(_guarded(lambda: check(config, is_connecting, is_schema)))
+    raise typer.Exit(_guarded(lambda: check(config, is_connecting, is_schema, is_state, discard or [])))
 
 
 @app.command("events")

@@ -95,12 +95,11 @@ def fill(shard: Shard, entries: PartitionEntries, policy: Policy) -> list[Findin
     return findings
 
 
-def review(feeds: Sequence[Feed], partition: Partition, restored: Restored, policy: Policy) -> Iterator[Finding]:
+def review(feeds: Sequence[Feed], partition: Partition, entries: PartitionEntries, policy: Policy) -> Iterator[Finding]:
     """Yield what a restart with these feeds would make of every stored stream, and what would be new.
 
-    Every sketch is decoded, as its first record would do it. Raises StateError where nothing can be read.
+    Every sketch is decoded, as its first record would have it done.
     """
-    entries = stock(partition, restored, policy).entries
     watched = {feed.name: feed for feed in feeds if feed.topic == partition.topic}
     prints = {name: _fingerprints(feed) for name, feed in watched.items()}
     for (name, key), stored in entries.rows.items():
