@@ -125,13 +125,18 @@ class World:
     def feeds(self) -> list[Feed]:
         return [feed._replace(rows_max=max(1, self.streams_max // len(feed.fields))) for feed in flow.feeds()]
 
-    def produce(self, sent: Sequence[Sent]) -> None:
-        """Write records and wait until all are there."""
-        producer = self.broker.producer()
+    def produce(self, sent: Sequence[Sent], is_aborted: bool = False) -> None:
+        """Write records and wait until all are there. is_aborted: by a transaction that does not stand."""
+        producer = self.broker.producer(**({"transactional_id": unique("aborting")} if is_aborted else {}))
         try:
+            if is_aborted:
+                producer.init_transactions()
+                producer.begin_transaction()
             waiting = [producer.send(self.input, partition=number, key=key, value=value, headers=headers) for number, key, value, headers in sent]
             for future in waiting:
                 future.get(timeout=SECONDS)
+            if is_aborted:
+                producer.abort_transaction()
         finally:
             producer.close()
 

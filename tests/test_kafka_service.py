@@ -237,6 +237,19 @@ def test_dead_letters_hold_what_came_and_say_why_and_from_where(make):
     assert len(set(reasons.values())) == 4
 
 
+def test_records_of_aborted_transactions_are_not_there(make):
+    world = make(partitions=1)
+    world.produce(messages(14, 0, 300, 1))
+    world.produce(messages(14, 5000, 300, 1), is_aborted=True)
+    world.produce(messages(14, 300, 300, 1))
+    running = world.run()
+    world.wait_until_all_is_processed()
+    assert running.end() == 0
+    assert (world.ids(), world.dead()) == world.expected()
+    assert world.processed()[0] > 900
+    assert len(world.ids()[0]) > 3
+
+
 def test_a_state_topic_with_another_number_of_partitions_is_refused(make):
     world = make(partitions=2)
     world.state = world.broker.topic("state", 3, is_compacted=True)
