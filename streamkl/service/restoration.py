@@ -63,6 +63,11 @@ def stock(partition: Partition, restored: Restored, policy: Policy) -> Stock:
         return Stock(restored.replay_from, 0, PartitionEntries(None, {}))
     entries = understood(partition, restored.entries)
     progress, committed = entries.progress, restored.replay_from
+    if progress is None and committed:
+        raise StateError(
+            f"the committed offset of {partition} is {committed}, but nothing is stored of it: the state was deleted, or the offset set by hand; "
+            f"restore a backup of the state, or begin there without it: streamkl run CONFIG --discard-state '*'"
+        )
     if progress is None:
         return Stock(committed, committed or 0, entries)
     if committed is not None and committed != progress.replay_from:

@@ -1,0 +1,388 @@
+"""A configuration that changed under a stored state: what is kept goes on with the new value, what cannot be is refused or learnt anew."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flow import Crash, Steps, life
+
+from streamkl import Detector
+from streamkl.adapters.json_record_decoder import JsonRecordDecoder
+from streamkl.adapters.memory import MemoryCheckpoint, MemoryLog, MemorySource, MemoryStore
+from streamkl.adapters.sqlite_checkpoint import SqliteCheckpoint
+from streamkl.detect.pieces import KEPT, join
+from streamkl.detect.settings import Settings
+from streamkl.errors import StateError, Unavailable
+from streamkl.service.entries import CRC, PROGRESS_KEY, Progress, StoredRow, encoded, row_key, understood
+from streamkl.service.feed import Feed, Field
+from streamkl.service.pace import Pace
+from streamkl.service.record import Partition
+from streamkl.service.restoration import Policy, review, stock
+
+PLACE = Partition("pay", 0)
+BASE = {"kind": "numeric", "warmup": 100, "mature_until": 400, "false_alarms": 300, "extend": 1, "on_drift": "hold", "min_effect": 0.05, "stride": 1}
+QUIET = Pace(commit_every_seconds=1e9, commit_every_records=50, learning_seconds=10, state_share=0.0, replay_records=10**9, readings_every_seconds=0)
+RELEARN = Policy(is_relearning=True)
+
+
+def feed(*fields: str, name: str = "pay", path: str | None = None, key: str | None = "k", **settings) -> Feed:
+    """A feed of fields x, y ... by key k; `path`: where all of them stand."""
+    watched = tuple(Field(field, path or field, Detector(**{**BASE, **settings})) for field in fields or ("x",))
+    return Feed("pay", name, watched, JsonRecordDecoder(["k", *{field.path for field in watched}]), key_path=key)
+
+
+def log_of(values, keys: int = 1) -> MemoryLog:
+    log = MemoryLog()
+    log.create(PLACE)
+    for i, x in enumerate(values):
+        log.append(PLACE, json.dumps({"k": f"k{i % keys}", "x": float(x), "y": -float(x), "z": {"x": float(x)}}).encode())
+    return log
+
+
+def live(store, log, *feeds: Feed, policy: Policy = Policy(), dies_at_commit: int | None = None, pace: Pace = QUIET, checkpoint=None):  # noqa: B008
+    """One life, to the end of the log or the death before a commit (from 0): then nothing of any sketch was saved."""
+    steps = Steps([] if dies_at_commit is None else [8 * dies_at_commit])
+    checkpoint = checkpoint(steps) if checkpoint else MemoryCheckpoint(store, steps)
+    worker = life(MemorySource(log, (37,), ends=True), checkpoint, pace, feeds, policy)
+    try:
+        with suppress(Crash):
+            worker.run()
+        assert bool(steps.died_at) == (dies_at_commit is not None)
+    finally:
+        checkpoint.close()
+
+
+def state_of(store: MemoryStore, key: str = "k0", field: str = "x"):
+    return join(understood(PLACE, store.entries[PLACE]).rows["pay", key].pieces[field])
+
+
+def detector_of(store: MemoryStore, key: str = "k0", field: str = "x") -> Detector:
+    return Detector.of_state(state_of(store, key, field))
+
+
+def told(store: MemoryStore) -> list[tuple[str, int]]:
+    return [(event.kind, event.source["last_offset"]) for event in store.events]
+
+
+def normal(n, at=None, by=3.0, seed=1):
+    values = np.random.default_rng(seed).normal(size=n)
+    values[n if at is None else at:] += by
+    return values
+
+
+PHASES = {          # values so far, settings
+    "learning": (normal(60), {}), "maturing": (normal(170), {}), "watching": (normal(300), {"mature_until": 0}),
+    "drifting": (normal(300, 250), {"mature_until": 0}), "origin": (normal(500), {"mature_until": 200}),
+    "drifting with origin": (normal(700, 650), {"mature_until": 200}),
+}  # fmt: skip
+CHANGES = {
+    "budget": {"false_alarms": 5e7}, "min_effect": {"min_effect": None}, "on_drift": {"on_drift": "rebaseline"}, "hold_for": {"hold_for": 5000},
+    "raise_at": {"raise_at": 0.3}, "resolve_at": {"resolve_at": 0.01},
+}  # fmt: skip
+
+
+def test_every_setting_that_is_kept_is_tried():
+    assert set(CHANGES) == set(KEPT) - {"name"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("setting", CHANGES)
+def test_a_setting_that_may_change_is_taken_over_and_nothing_is_learnt_anew(phase, setting):
+    values, settings = PHASES[phase][0], {**PHASES[phase][1], "false_alarms": 1e6}      # large: none of the changes raises by itself
+    more = [*values, *normal(5, seed=2)]
+    plain, store = MemoryStore(), MemoryStore()
+    for one in (plain, store):
+        live(one, log_of(values), feed(**settings))
+    assert detector_of(store).state == {"maturing": "watching", "origin": "watching"}.get(phase, phase.split()[0])
+    assert (state_of(store).life.origin is not None) == ("origin" in phase)
+    assert (state_of(store).life.maturing is not None) == (phase == "maturing")
+    new = {**settings, **CHANGES[setting]}
+    entries = stock(PLACE, MemoryCheckpoint(store).restore(PLACE), Policy()).entries
+    (finding,) = review([feed(**new)], PLACE, entries, Policy())
+    assert (finding.outcome, finding.why.split()[0]) == ("kept with new settings", setting)
+    live(plain, log_of(more), feed(**settings))
+    live(store, log_of(more), feed(**new))
+    old, now = state_of(plain), state_of(store)
+    assert now.settings == replace(Detector(**{**BASE, **new}).settings, name="pay/k0/x")
+    assert told(store) == told(plain)
+    for part in ("learning", "maturing", "episode", "origin", "before", "episode_number"):
+        assert getattr(now.life, part) == getattr(old.life, part)
+    assert detector_of(store).n == len(more)
+    if old.life.watching:
+        assert now.life.watching.reference == old.life.watching.reference
+
+
+@pytest.mark.parametrize(("before", "after", "change"), [
+    ({}, {"false_alarms": 1e12}, "later"), ({"false_alarms": 1e12}, {"false_alarms": 50}, "earlier"),
+    ({"min_effect": 0.01}, {"min_effect": 50.0}, "never"), ({"min_effect": 50.0}, {"min_effect": None}, "earlier"),
+    ({"alarm": "threshold", "raise_at": 0.1}, {"alarm": "threshold", "raise_at": 0.2}, "later"),
+    ({"alarm": "threshold", "raise_at": 0.2}, {"alarm": "threshold", "raise_at": 0.1}, "earlier"),
+])  # fmt: skip
+def test_the_new_value_of_a_setting_is_in_force(before, after, change):
+    values = normal(700, 320, by=1.5)
+    raised = []
+    for settings in (before, after):
+        store = MemoryStore()
+        live(store, log_of(values[:300]), feed(mature_until=0, **before))
+        live(store, log_of(values), feed(mature_until=0, **settings))
+        raised.append(next((offset for kind, offset in told(store) if kind == "drift.raised" and offset >= 300), 10**9))
+    assert {"later": raised[0] < raised[1] < 10**9, "earlier": raised[1] < raised[0], "never": raised[0] < 10**9 == raised[1]}[change], raised
+
+
+def test_an_open_episode_is_rebaselined_once_the_policy_says_so_and_held_again_once_it_does_not():
+    values = normal(900, 250)
+    store, held = MemoryStore(), MemoryStore()
+    live(store, log_of(values[:300]), feed(mature_until=0))
+    assert told(store)[-1][0] == "drift.raised"
+    live(store, log_of(values), feed(mature_until=0, on_drift="rebaseline"))
+    assert told(store)[-1][0] == "reference.rebaselined"
+    live(held, log_of(values[:300]), feed(mature_until=0, on_drift="rebaseline"))
+    live(held, log_of(values), feed(mature_until=0, on_drift="hold"))
+    assert told(held)[-1][0] == "drift.raised"
+
+
+def test_resolve_at_of_an_open_episode_is_in_force():
+    values = normal(900, 250, by=2.0)
+    values[350:] = normal(900, seed=3)[350:] + 0.7
+    settings = {"alarm": "threshold", "raise_at": 0.15, "mature_until": 0, "resolve_at": 0.001}
+    ends = []
+    for resolve_at in (0.001, 0.14):
+        store = MemoryStore()
+        live(store, log_of(values[:330]), feed(**settings))
+        live(store, log_of(values), feed(**{**settings, "resolve_at": resolve_at}))
+        ends.append(told(store)[-1][0])
+    assert ends == ["drift.raised", "drift.resolved"]
+
+
+BOUND = {
+    "kind": {"kind": "categorical"}, "warmup": {"warmup": 120}, "window": {"window": 60}, "extend": {"extend": 2},
+    "mature_until": {"mature_until": 300},
+    "stride": {"stride": 2}, "alarm": {"alarm": "threshold"}, "measure": {"measure": "kl"},
+}  # fmt: skip
+
+
+def test_every_setting_that_is_not_kept_is_tried():
+    assert set(BOUND) == set(Settings.__dataclass_fields__) - set(KEPT)
+
+
+@pytest.mark.parametrize("setting", BOUND)
+def test_any_other_setting_is_refused_with_both_values_or_learnt_anew(setting):
+    values = normal(500)
+    store = MemoryStore()
+    live(store, log_of(values[:200]), feed())
+    before = dict(store.entries[PLACE])
+    with pytest.raises(StateError, match=f"pay/k0/x.*{setting} was .*, is .*state.on_incompatible: relearn.*--discard-state 'pay/k0/x'"):
+        live(store, log_of(values), feed(**BOUND[setting]))
+    assert store.entries[PLACE] == before
+    live(store, log_of(values), feed(**BOUND[setting]), policy=RELEARN)
+    fresh = Detector(**{**BASE, **BOUND[setting]}).clone("pay/k0/x")
+    fresh.update_many([float(x) for x in values[200:]])
+    assert detector_of(store).to_bytes() == fresh.to_bytes()
+
+
+# ---------------------------------------------------------------- what begins anew, in the middle of what is replayed
+
+
+@pytest.mark.parametrize("again", [None, 1, 2, 4])
+@pytest.mark.parametrize("how", ["discarded", "relearned", "added"])
+def test_what_begins_anew_begins_behind_what_was_processed_and_tells_all_that_it_finds(how, again):
+    values = normal(900, 600)
+    log, store = log_of(values), MemoryStore()
+    saving = QUIET._replace(state_share=100.0)
+    live(store, log, feed(*("x" if how == "added" else "xy")), dies_at_commit=4, pace=saving)
+    live(store, log, feed(*("x" if how == "added" else "xy")), dies_at_commit=4)       # saved up to the first life's end, replayed from there
+    progress = understood(PLACE, store.entries[PLACE]).progress
+    assert 0 < progress.replay_from < progress.processed
+    then = feed("x", "y")
+    policy = Policy(discard=("pay/*/y",)) if how == "discarded" else Policy()
+    if how == "relearned":
+        y = Field("y", "y", Detector(**{**BASE, "warmup": 110}))
+        then, policy = then._replace(fields=(then.fields[0], y)), RELEARN
+    if again is not None:
+        live(store, log, then, policy=policy, dies_at_commit=again)
+        policy = Policy()                           # the second time nobody says it
+    live(store, log, then, policy=policy)
+    expected = then.fields[1].fresh.clone("pay/k0/y")
+    at = progress.processed
+    events = expected.update_many(-values[at:])
+    assert detector_of(store, field="y").to_bytes() == expected.to_bytes()
+    offsets = [(event.kind, event.position + at) for event in events]
+    assert offsets
+    assert [(e.kind, e.source["last_offset"]) for e in store.events if e.stream == "pay/k0/y" and e.source["first_offset"] >= at] == offsets
+    kept = feed().fields[0].fresh.clone("pay/k0/x")
+    kept.update_many(values)
+    assert detector_of(store).to_bytes() == kept.to_bytes()
+
+
+@pytest.mark.parametrize(("glob", "given_up"), [
+    ("pay/*/x", {("k0", "x"), ("k1", "x")}), ("pay/k1/y", {("k1", "y")}), ("pay/k1/*", {("k1", "x"), ("k1", "y")}),
+    ("pay/*", {(key, field) for key in ("k0", "k1") for field in "xy"}), ("nobody/*", set()),
+])  # fmt: skip
+def test_discarded_streams_learn_anew_others_go_on_and_what_was_stored_is_gone_at_once(glob, given_up):
+    values = normal(700)
+    log, store = log_of(values, keys=2), MemoryStore()
+    live(store, log_of(values[:650], keys=2), feed("x", "y"))       # learning, with whole chunks of values
+    sketches = {(key, field): state_of(store, key, field) for key in ("k0", "k1") for field in "xy"}
+    live(store, log, feed("x", "y"), policy=Policy(discard=(glob,)), dies_at_commit=1)
+    rows = understood(PLACE, store.entries[PLACE]).rows
+    for (key, field), state in sketches.items():
+        pieces = rows["pay", key].pieces[field]
+        assert (pieces is None) == ((key, field) in given_up)
+        assert pieces is None or join(pieces) == state
+    live(store, log, feed("x", "y"))
+    for key, field in sketches:
+        assert detector_of(store, key, field).n == (25 if (key, field) in given_up else 350)
+
+
+def test_discarding_everything_begins_at_the_committed_offset_and_leaves_nothing():
+    values = normal(400)
+    store = MemoryStore()
+    live(store, log_of(values[:300], keys=3), feed("x"))
+    live(store, log_of(values), feed("x"), policy=Policy(discard=("*",)))
+    entries = understood(PLACE, store.entries[PLACE])
+    assert set(entries.rows) == {("pay", "k0")}
+    assert len(store.entries[PLACE]) == 3           # progress, row, sketch
+    assert detector_of(store).n == 100
+
+
+def test_a_discard_whose_commit_failed_is_not_forgotten():
+    class Failing(MemoryCheckpoint):
+        def commit(self, work):
+            if not store.events or is_failing.pop():
+                raise Unavailable("for once")
+            super().commit(work)
+
+    values, store, is_failing = normal(500), MemoryStore(), [False] * 50 + [True]
+    live(store, log_of(values[:300]), feed("x"))
+    live(store, log_of(values), feed("x"), policy=Policy(discard=("pay/*",)), checkpoint=lambda steps: Failing(store, steps))
+    assert detector_of(store).n == 200
+
+
+# ---------------------------------------------------------------- other fields, entries and places
+
+
+def test_a_field_that_is_removed_is_given_up_and_begins_anew_when_it_is_back():
+    values = normal(900)
+    store = MemoryStore()
+    live(store, log_of(values[:700]), feed("x", "y", warmup=600))
+    both = len(store.entries[PLACE])
+    live(store, log_of(values[:700]), feed("x", warmup=600))             # no record, and yet it is gone
+    assert len(store.entries[PLACE]) < both
+    live(store, log_of(values[:800]), feed("x", warmup=600))
+    live(store, log_of(values), feed("y", "x", warmup=600))
+    assert (detector_of(store, field="x").n, detector_of(store, field="y").n) == (900, 100)
+
+
+def test_an_entry_that_is_removed_is_given_up():
+    store = MemoryStore()
+    live(store, log_of(normal(300), keys=4), feed("x"), feed("y", name="other"))
+    live(store, log_of(normal(300), keys=4), feed("y", name="other"))
+    assert {name for name, _ in understood(PLACE, store.entries[PLACE]).rows} == {"other"}
+    assert len(store.entries[PLACE]) == 1 + 2 * 4
+
+
+def test_another_place_in_the_record_is_kept_and_another_way_of_keys_is_not():
+    values = normal(300)
+    store = MemoryStore()
+    live(store, log_of(values[:200]), feed("x"))
+    live(store, log_of(values), feed("x", path="z.x"))
+    assert detector_of(store).n == 300
+    live(store, log_of([*values, 0.0]), feed("x", key=None))
+    assert [(key, detector_of(store, key).n) for _, key in understood(PLACE, store.entries[PLACE]).rows] == [("", 1)]
+
+
+def test_an_offset_that_was_set_by_hand_is_refused_and_one_that_expired_is_not_needed():
+    values = normal(300)
+    store = MemoryStore()
+    live(store, log_of(values[:200]), feed("x"))
+    store.replay_from[PLACE] = 17
+    with pytest.raises(StateError, match=r"the committed offset of pay\[0\] is 17, its state was stored with 200.*set it back.*--discard-state"):
+        live(store, log_of(values), feed("x"))
+    del store.replay_from[PLACE]
+    live(store, log_of(values), feed("x"))
+    assert detector_of(store).n == 300
+
+
+def test_a_committed_offset_beside_which_nothing_is_stored_is_refused():
+    values = normal(300)
+    store = MemoryStore(replay_from={PLACE: 200})
+    with pytest.raises(StateError, match=r"offset of pay\[0\] is 200, but nothing is stored.*--discard-state '\*'"):
+        live(store, log_of(values), feed("x"))
+    live(store, log_of(values), feed("x"), policy=Policy(discard=("*",)))
+    assert detector_of(store).n == 100
+
+
+def test_records_that_are_gone_are_refused_and_discarding_everything_begins_with_the_oldest():
+    values = normal(300)
+    store, log = MemoryStore(), log_of(values)
+    live(store, log_of(values[:200]), feed("x"))
+    log.cut(PLACE, 250)
+    with pytest.raises(StateError, match="retention"):
+        live(store, log, feed("x"))
+    live(store, log, feed("x"), policy=Policy(discard=("*",)))
+    assert detector_of(store).n == 50
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.fixture(scope="module")
+def stored() -> MemoryStore:
+    store = MemoryStore()
+    live(store, log_of(normal(1300)), feed("x", warmup=1200), feed("y", name="other"))      # chunks of values
+    return store
+
+
+@pytest.mark.parametrize("newer", ["row", "progress"])
+def test_a_newer_format_is_refused_by_its_number(stored, newer):
+    store = MemoryStore(entries={PLACE: dict(stored.entries[PLACE])})
+    key, entry = (PROGRESS_KEY, Progress(2, 1, 1)) if newer == "progress" else (row_key("pay", "k0"), StoredRow(2, 5, []))
+    store.entries[PLACE][key] = encoded(key, entry)
+    with pytest.raises(StateError, match="format version 2, this release reads 1"):
+        live(store, log_of(normal(1400)), feed("x", warmup=1200), feed("y", name="other"))
+
+
+def test_whatever_byte_of_whatever_entry_is_damaged_it_is_refused_with_the_remedy(stored):
+    feeds, log = (feed("x", warmup=1200), feed("y", name="other")), log_of(normal(1340))
+    tried = 0
+    for key, value in stored.entries[PLACE].items():
+        damaged = [(key[:i] + bytes([key[i] ^ mask]) + key[i + 1:], value) for i in range(len(key)) for mask in (1, 0x80)]
+        places = range(len(value)) if len(value) < 80 else range(0, len(value), len(value) // 40)
+        damaged += [(key, value[:i] + bytes([value[i] ^ mask]) + value[i + 1:]) for i in places for mask in (1, 0x80)]
+        damaged += [(key, b""), (key, value[:-1]), (key, value + b"\0"), (b"", value)]
+        for other, bad in damaged:
+            entries = {name: held for name, held in stored.entries[PLACE].items() if name != key}
+            with pytest.raises(StateError, match="--discard-state"):
+                live(MemoryStore(entries={PLACE: {**entries, other: bad}}), log, *feeds)
+        tried += len(damaged)
+    assert tried > 400
+
+
+def test_an_entry_that_is_missing_is_refused(stored):
+    for key in stored.entries[PLACE]:
+        entries = {name: value for name, value in stored.entries[PLACE].items() if name != key}
+        with pytest.raises(StateError, match="--discard-state"):
+            live(MemoryStore(entries={PLACE: entries}), log_of(normal(1340)), feed("x", warmup=1200), feed("y", name="other"))
+
+
+def test_the_checksum_of_a_row_covers_its_key():
+    one, other = row_key("pay", "a"), row_key("pay", "b")
+    row = StoredRow(1, 5, [])
+    assert encoded(one, row)[:-CRC.size] == encoded(other, row)[:-CRC.size]
+    with pytest.raises(StateError, match="checksum"):
+        understood(PLACE, {PROGRESS_KEY: encoded(PROGRESS_KEY, Progress(1, 5, 5)), other: encoded(one, row)})
+
+
+def test_a_file_keeps_what_memory_keeps(tmp_path):
+    values, path = normal(700), str(tmp_path / "state.db")
+    store = MemoryStore()
+    for size, settings, policy in ((300, {}, Policy()), (500, {"false_alarms": 50}, Policy()), (700, {"warmup": 150}, RELEARN)):
+        live(store, log_of(values[:size]), feed("x", **settings), policy=policy)
+        live(None, log_of(values[:size]), feed("x", **settings), policy=policy, checkpoint=lambda steps: SqliteCheckpoint(path, "test", steps))
+    kept = SqliteCheckpoint(path, "test")
+    assert kept.restore(PLACE) == MemoryCheckpoint(store).restore(PLACE)
+    kept.close()
