@@ -8,8 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from broker import refuse
@@ -34,9 +36,20 @@ def command_of(example: str) -> list[str]:
     return [sys.executable, *rest]
 
 
-def ran(example: str, folder: Path) -> subprocess.CompletedProcess[str]:
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def ran(example: str, folder: Path) -> Ran:
+    """Run an example; its output goes to files, so that a process that it leaves behind is not waited for."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMKL__")}
-    return subprocess.run([*command_of(example), str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        done = subprocess.run([*command_of(example), str(folder)], cwd=ROOT, env=environment, stdout=out, stderr=err, timeout=150)
+        out.seek(0)
+        err.seek(0)
+        return Ran(done.returncode, out.read(), err.read())
 
 
 def raised(told: str) -> dict[str, list[datetime]]:
@@ -64,9 +77,9 @@ def test_the_labels_are_those_of_the_datas_own_description():
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("embedded")
     done = ran("embedded_pipeline", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return folder, done.stdout
+    assert done.code == 0, done.out + done.err
+    assert done.err == ""
+    return folder, done.out
 
 
 def test_the_embedded_pipeline_finds_the_labelled_changes(embedded):
@@ -110,8 +123,8 @@ def test_the_embedded_pipeline_leaves_files_of_an_earlier_run_alone(embedded):
     folder, _ = embedded
     before = (folder / "state.db").read_bytes()
     done = ran("embedded_pipeline", folder)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "give another directory" in done.stderr
+    assert (done.code, done.out) == (1, "")
+    assert "give another directory" in done.err
     assert (folder / "state.db").read_bytes() == before
 
 
@@ -122,11 +135,11 @@ def test_the_kafka_example_finds_the_labelled_changes_and_ends_clean(tmp_path):
     except LocalKafkaError as error:
         refuse(f"no Kafka broker can be had: {error}")
     done = ran("kafka", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    check_labels(done.stdout)
-    assert "16,131 records in, 3 of them broken; 3 dead letters" in done.stdout
-    assert len(re.findall(r"^    servers/\S+/cpu +KL \d+\.\d{3} nats$", done.stdout, re.M)) == 4
-    (address,) = re.findall(r"producer\.py (127\.0\.0\.1:\d+) ", done.stdout)
+    assert done.code == 0, done.out + done.err
+    check_labels(done.out)
+    assert "16,131 records in, 3 of them broken; 3 dead letters" in done.out
+    assert len(re.findall(r"^    servers/\S+/cpu +KL \d+\.\d{3} nats$", done.out, re.M)) == 4
+    (address,) = re.findall(r"producer\.py (127\.0\.0\.1:\d+) ", done.out)
     assert not processes_that_name(address, str(tmp_path))
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from program import streamkl
 
+from streamkl.app.config import load
+from streamkl.service.metrics import METRICS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -24,6 +27,45 @@ def test_the_python_example_runs_in_about_ten_lines_and_finds_its_drift(capsys):
     exec(compile(code, "README.md", "exec"), {})
     raised = int(capsys.readouterr().out.split()[0])
     assert 2000 <= raised < 2100
+
+
+def test_the_example_of_a_pool_runs_and_finds_drift_in_both_streams(capsys):
+    code = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)[1]
+    exec(compile(code, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "('EU', 'drift.raised', " in out
+    assert "('US', 'drift.raised', " in out
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_configuration_that_is_shown_is_valid(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "servers.csv").touch()
+    shown = re.findall(r"^```yaml\n(.*?)^```", README, re.S | re.M)
+    assert len(shown) == 2
+    (tmp_path / "config.yaml").write_text(shown[number])
+    config = load("config.yaml", {"PAYMENTS_PASSWORD": "x"})
+    assert (config.drift_topic, config.state_kind) == (("payments.drift", "kafka"), ("servers.drift", "sqlite"))[number]
+
+
+def test_every_command_and_option_that_is_shown_is_there():
+    (block,) = [block for block in re.findall(r"^```sh\n(.*?)^```", README, re.S | re.M) if "streamkl run config.yaml" in block]
+    for line in block.splitlines():
+        command, *rest = line.partition("#")[0].split()[1:]
+        known = streamkl(command, "--help").out
+        assert all(word in known for word in rest if word.startswith("--")), line
+
+
+def test_every_file_that_is_linked_is_there():
+    links = re.findall(r"\]\((?!http)(.*?)\)", README)
+    assert len(links) > 5
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_metric_that_is_named_is_one():
+    named = set(re.findall(r"`(streamkl_\w+)`", README))
+    assert named
+    assert named <= {metric.name for metric in METRICS}
 
 
 @pytest.fixture(scope="module")
