@@ -205,6 +205,37 @@ def test_thrift_earns_nothing_without_input():
     assert thrift.save(P0, shard) > 0
 
 
+def taken(length: int, pace: Pace):
+    """A worker's shard that has taken so many records, none of it saved."""
+    worker = life(MemorySource(numbers_log(length), (length,), ends=True), MemoryCheckpoint(MemoryStore()), pace, one_feed())
+    worker._turn()
+    worker._turn()
+    return worker._holding.shards[P0]
+
+
+def test_a_sketch_is_saved_only_once_a_restart_would_go_back_far_enough():
+    shard = taken(100, PLAIN._replace(state_share=0.0))
+    assert (shard.replay_from, shard.next_offset) == (0, 100)
+    thrift = Thrift(1000.0, 10**9, save_after_records=100)
+    thrift.earn(P0, 10**6)
+    assert thrift.save(P0, shard) == 0
+    thrift = Thrift(1000.0, 10**9, save_after_records=95)
+    thrift.earn(P0, 10**6)
+    assert thrift.save(P0, shard) > 0
+    assert shard.replay_from == 5
+
+
+def test_what_was_taken_long_ago_is_saved_though_nothing_was_earned():
+    shard, now = taken(100, PLAIN._replace(state_share=0.0)), [0.0]
+    thrift = Thrift(0.0, 10**9, save_after_records=10**9, replay_seconds=3600.0, clock=lambda: now[0])
+    assert thrift.save(P0, shard) == 0
+    now[0] = 3599.0
+    assert thrift.save(P0, shard) == 0
+    now[0] = 3600.0
+    assert thrift.save(P0, shard) > 0
+    assert shard.replay_from == 100
+
+
 def test_a_partition_that_stands_still_is_begun_anew_and_told():
     log = numbers_log(900)
 

@@ -44,15 +44,15 @@ def test_the_loop_finds_what_a_reader_without_batches_and_restarts_finds(rows_ma
 @given(
     seed=st.integers(0, 50), rows_max=st.sampled_from([100, 3]), crashes=st.lists(st.integers(1, 600), max_size=12),
     polls=st.lists(st.integers(1, 200), min_size=1, max_size=4), every=st.integers(20, 900), share=st.sampled_from([0.0, 0.1, 0.4, 5.0]),
-    replay=st.integers(30, 2000), learning=st.sampled_from([0.0, 0.05, 10.0]),
+    replay=st.integers(30, 2000), after=st.sampled_from([0, 50, 600]), learning=st.sampled_from([0.0, 0.05, 10.0]),
 )
 @settings(max_examples=40)
-def test_a_crash_may_repeat_nothing_and_loses_and_changes_nothing(seed, rows_max, crashes, polls, every, share, replay, learning):
+def test_a_crash_may_repeat_nothing_and_loses_and_changes_nothing(seed, rows_max, crashes, polls, every, share, replay, after, learning):
     log = filled_log(seed, length=1500)
     calm, _ = run(log, feeds(rows_max), Pace(commit_every_seconds=1e9, commit_every_records=10**9, readings_every_seconds=0), poll_sizes=(10_000,))
     pace = Pace(
         commit_every_seconds=1e9, commit_every_records=every, learning_seconds=learning, state_share=share, replay_records=replay,
-        readings_every_seconds=0)
+        save_after_records=after, readings_every_seconds=0)
     rough, _ = run(log, feeds(rows_max), pace, crashes, poll_sizes=polls)
     assert ids_by_partition(rough) == ids_by_partition(calm)
     assert [event.to_dict() for event in sorted(rough.events, key=lambda e: e.id)] == [e.to_dict() for e in sorted(calm.events, key=lambda e: e.id)]

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from streamkl.service.finding import Finding
     from streamkl.service.sample import Expected
 
+SAVES_IN_REPLAY = 20
+"""A sketch is not saved again before so small a part of what a restart may replay came: saving costs more than replaying."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -219,7 +222,8 @@ def _pace(config: Config) -> Pace:
     return Pace(
         commit_every_seconds=config.commit.every_seconds, commit_every_records=config.commit.every_records,
         learning_seconds=config.limits.learning_seconds_per_poll, state_share=config.state.state_share_max,
-        replay_records=config.state.replay_records_max, shutdown_seconds=config.limits.shutdown_seconds,
+        replay_records=config.state.replay_records_max, replay_seconds=config.state.replay_seconds_max,
+        save_after_records=config.state.replay_records_max // SAVES_IN_REPLAY, shutdown_seconds=config.limits.shutdown_seconds,
         stall_seconds=config.limits.stall_seconds, readings_every_seconds=config.divergence.every_seconds,
         on_bad_record=config.dead_letters.on_bad_record,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 
@@ -9,7 +10,8 @@ class Pace(NamedTuple):
     """What the operator allows.
 
     commit_every_seconds, commit_every_records: whichever comes first. learning_seconds: of one turn of the loop, at most, one learning more.
-    state_share: sketch bytes saved per byte of input, at most, unless replay_records asks for more: how far a restart goes back in a partition.
+    state_share: sketch bytes saved per byte of input, at most, unless replay_records (how far a restart goes back in a partition) or replay_seconds
+    (how long ago that was taken) asks for more. save_after_records: a sketch that needs no older record is not saved yet.
     shutdown_seconds: to finish the unit of work. stall_seconds: without a record though there are some, until a partition counts as stalled.
     readings_every_seconds: 0: never. lag_every_seconds: how often it is asked for. on_bad_record: "stop" ends the run at the first one.
     """
@@ -20,6 +22,8 @@ class Pace(NamedTuple):
     learning_seconds: float = 0.2
     state_share: float = 0.4
     replay_records: int = 1_000_000
+    replay_seconds: float = math.inf
+    save_after_records: int = 0
     shutdown_seconds: float = 30.0
     stall_seconds: float = 60.0
     readings_every_seconds: float = 60.0

@@ -38,7 +38,8 @@ class Worker:
     ) -> None:
         self._source, self._checkpoint, self._holding, self._telemetry, self._pace, self._clock = source, checkpoint, holding, telemetry, pace, clock
         self._stages = Stages(telemetry, clock)
-        self._thrift = Thrift(pace.state_share if source.is_replayable else float("inf"), pace.replay_records)
+        share = pace.state_share if source.is_replayable else float("inf")
+        self._thrift = Thrift(share, pace.replay_records, pace.save_after_records, pace.replay_seconds, clock)
         self._readings = Readings(holding, pace.readings_every_seconds, clock)
         self._watchdog = Watchdog(source, telemetry, pace.stall_seconds, pace.lag_every_seconds, clock)
         self._stop = threading.Event()
