@@ -6,7 +6,9 @@ import dataclasses
 import json
 import signal
 import subprocess
+import threading
 from contextlib import contextmanager
+from itertools import islice
 
 import published
 import pytest
@@ -27,6 +29,8 @@ from streamkl.service.work import UnitOfWork
 
 EVENTS = published.events()[:30]
 FIRST, SECOND = EVENTS[:-1], EVENTS[-1:]
+BATCHES_MOST = 200          # of a follower: empty ones come 0.01 to 0.2 seconds after each other
+LINE_SECONDS = 30
 FOREIGN = b'{"kind": "order"}'
 
 
@@ -127,6 +131,23 @@ def by_stream(events):
     return found
 
 
+def brought(batches, number):
+    """The next events of a follower, so many or, where they do not come, those that came."""
+    found = []
+    for batch in islice(batches, BATCHES_MOST):
+        found += batch
+        if len(found) >= number:
+            break
+    return found
+
+
+def everything(reader):
+    """All events of a reader that ends."""
+    batches = list(islice(reader.batches(is_following=False), BATCHES_MOST))
+    assert len(batches) < BATCHES_MOST
+    return [event for batch in batches for event in batch]
+
+
 def plain(events):
     return [json.loads(event.to_json()) for event in events]
 
@@ -137,7 +158,7 @@ def plain(events):
 def test_a_reader_brings_every_event_that_stands_in_order_and_ends(place):
     place.write(FIRST)
     reader = place.reader()
-    found = [event for batch in reader.batches(is_following=False) for event in batch]
+    found = everything(reader)
     reader.close()
     assert by_stream(plain(found)) == by_stream(plain(FIRST))
     if not isinstance(place, KafkaPlace):
@@ -149,13 +170,10 @@ def test_a_follower_goes_on_to_what_comes_later(place):
     place.write(FIRST)
     reader = place.reader()
     batches = reader.batches(is_following=True)
-    found = []
-    while len(found) < len(FIRST):
-        found += next(batches)
+    found = brought(batches, len(FIRST))
     assert next(batches) == []
     place.write(SECOND)
-    while len(found) < len(EVENTS):
-        found += next(batches)
+    found += brought(batches, len(SECOND))
     assert {event.id for event in found} == {event.id for event in EVENTS}
     batches.close()
     reader.close()
@@ -163,7 +181,7 @@ def test_a_follower_goes_on_to_what_comes_later(place):
 
 def test_nothing_is_there_yet_and_that_is_no_fault(place):
     reader = place.reader()
-    assert [event for batch in reader.batches(is_following=False) for event in batch] == []
+    assert everything(reader) == []
     reader.close()
 
 
@@ -222,15 +240,25 @@ def following(url):
         process.stderr.close()
 
 
+def line_of(process):
+    """The next line of a process, which is killed where none comes in time."""
+    timer = threading.Timer(LINE_SECONDS, process.kill)
+    timer.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        timer.cancel()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_follow_waits_for_more_until_it_is_stopped(place, number, code):
     place.write(FIRST[:3])
     if place.accepts_foreign:
         place.write_foreign()
     with following(place.url) as process:
-        told = {json.loads(process.stdout.readline())["id"] for _ in range(3)}
+        told = {json.loads(line_of(process))["id"] for _ in range(3)}
         place.write(SECOND)
-        told.add(json.loads(process.stdout.readline())["id"])
+        told.add(json.loads(line_of(process))["id"])
         assert told == {event.id for event in (*FIRST[:3], *SECOND)}
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -302,8 +330,7 @@ def test_a_file_that_became_shorter_is_said(tmp_path):
     assert len(next(batches)) == 2
     place.path.write_text("")
     with pytest.raises(Unavailable, match="shorter"):
-        for _ in batches:
-            pass
+        brought(batches, 1)
     reader.close()
 
 
@@ -320,11 +347,11 @@ def test_half_a_line_is_waited_for_while_following_and_taken_at_the_end(tmp_path
     with place.path.open("a") as file:
         file.write(line[50:])
     other = place.reader()
-    assert [event.id for batch in other.batches(is_following=False) for event in batch] == [EVENTS[0].id]
+    assert [event.id for event in everything(other)] == [EVENTS[0].id]
     other.close()
     with place.path.open("a") as file:
         file.write("\n")
-    assert next(events for events in batches if events) == [EVENTS[0]]
+    assert brought(batches, 1) == [EVENTS[0]]
     assert reader.foreign == 0
     reader.close()
 
