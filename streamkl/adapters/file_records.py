@@ -4,7 +4,8 @@ Rule 1: a record is a line of the file (of CSV as many lines as its quotes span)
 A blank line is no record, but has its number. No record has a key or a time of its own.
 Rule 2: a file is replayable: `start` skips lines, in time linear in what is skipped. A pipe is not: its numbers go on from the offset.
 Rule 3: memory does not depend on the size of the file; of a line that is too long only the beginning is kept, with the header LINE_BYTES.
-Rule 4: the end of the file or pipe is the end; who wants to follow a growing file pipes it: tail -n +1 -F file | streamkl run ...
+Rule 4: the end of the file or pipe is the end; who wants to follow a growing file pipes it: tail -n 0 -F file | streamkl run ...
+A pipe that begins anew is news: what was sent before a restart and comes again is taken again.
 """
 
 from __future__ import annotations
