@@ -61,7 +61,8 @@ class Killer:
 
     def __init__(self, config: str, folder: Path) -> None:
         self.notes = Notes.create(folder / "notes")
-        self._log = (folder / "lives.log").open("wb")
+        self._path = folder / "lives.log"
+        self._log = self._path.open("wb")
         command = [sys.executable, str(Path(__file__).with_name("chaos_lives.py")), config, str(folder / "notes")]
         self._lives = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True)
         self.hits: list[str] = []
@@ -75,7 +76,10 @@ class Killer:
 
     def end(self, pid: int, number: signal.Signals) -> int:
         """Send a signal to the life and return its exit code."""
-        os.kill(pid, number)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            raise AssertionError(f"the life ended by itself:\n{self._path.read_text()[-2000:]}") from None
         return int(self._lives.stdout.readline())
 
     def kill(self, target: str, how: str, rng: random.Random) -> None:
