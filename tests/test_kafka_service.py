@@ -73,7 +73,8 @@ def uninterrupted(world: World) -> dict:
     return world.entries()
 
 
-def test_members_that_join_and_die_lose_nothing_and_tell_nothing_twice(make):
+@pytest.mark.parametrize("dying", ["first", "second"])
+def test_members_that_join_and_die_lose_nothing_and_tell_nothing_twice(make, dying):
     world = make(partitions=4)
     changes = {"source.session_timeout_seconds": 1, "source.poll_records_max": 100}
     world.produce(messages(3, 0, 2500, 4))
@@ -81,16 +82,20 @@ def test_members_that_join_and_die_lose_nothing_and_tell_nothing_twice(make):
     first.wait_for("work.committed", 2)
     second = world.run(changes={**changes, "source.instance": "b"})
     second.wait_for("state.restored")
-    first.wait_for("partitions.lost")
+    (lost,) = first.wait_for("partitions.lost")
     world.produce(messages(3, 2500, 2500, 4))
-    second.wait_for("work.committed", 2)
-    first.kill()
-    world.produce(messages(3, 5000, 1000, 4))
     world.wait_until_all_is_processed()
-    assert second.end() == 0
+    world.produce([one for one in messages(3, 5000, 500, 4) if f"{world.input}[{one[0]}]" not in lost["partitions"]])
+    world.wait_until_all_is_processed()                 # the first has committed after the second, of its own alone
+    world.produce(messages(3, 5500, 1500, 4))
+    dead, survivor = (first, second) if dying == "first" else (second, first)
+    dead.kill()
+    world.produce(messages(3, 7000, 500, 4))
+    world.wait_until_all_is_processed()
+    assert survivor.end() == 0
     assert (world.ids(), world.dead()) == world.expected()
     held_by_both = {line["partition"] for line in first.said("state.restored")} & {line["partition"] for line in second.said("state.restored")}
-    assert len(held_by_both) == 4
+    assert len(held_by_both) >= 2
 
 
 def test_a_second_process_of_the_same_name_takes_the_place_of_the_first_which_ends(make):
