@@ -88,7 +88,7 @@ def test_the_embedded_pipeline_finds_the_labelled_changes(embedded):
 
 def test_a_restart_of_the_embedded_pipeline_goes_on_where_the_run_before_ended(embedded):
     runs = re.findall(r": +(\d+) streams restored at line +([\d,]+), +([\d,]+) records taken, +(\d+) events$", embedded[1], re.M)
-    assert len(runs) > 10
+    assert len(runs) > 8
     *_, nothing_new = runs
     assert nothing_new == ("4", "16,129", "0", "0")
     assert sum(int(records.replace(",", "")) for _, _, records, _ in runs) == 16_128
@@ -104,7 +104,7 @@ def test_the_divergence_of_the_embedded_pipeline_is_plotted_over_time(embedded):
         elif " KL " in line:
             bars[next(reversed(bars))].append(line.count("#"))
     assert len(bars) == 4
-    assert all(len(lengths) >= 5 for lengths in bars.values())
+    assert all(len(lengths) >= 3 for lengths in bars.values())
     assert max(bars["servers/rds_cpu_utilization_e47b3b/cpu"]) > 10 * max(bars["servers/ec2_cpu_utilization_c6585a/cpu"])
 
 
