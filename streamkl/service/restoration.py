@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
-from streamkl.detect.pieces import Chunk, changed, differing, fingerprint, restored, stored_settings
+from streamkl.detect.pieces import Chunk, changed, differing, fingerprint, join, stored_settings
 from streamkl.errors import StateError
 from streamkl.service.entries import VERSION, PartitionEntries, RowEntries, StoredField, StoredRow, encoded, keys_of, row_key, understood
 from streamkl.service.feed import Feed
@@ -103,7 +103,7 @@ def fill(shard: Shard, entries: PartitionEntries, policy: Policy) -> list[Findin
 def review(feeds: Sequence[Feed], partition: Partition, entries: PartitionEntries, policy: Policy) -> Iterator[Finding]:
     """Yield what a restart with these feeds would make of every stored stream, and what would be new.
 
-    Every sketch is decoded, as its first record would have it done.
+    Every sketch is read, and its checksums compared, as its first record would have it done.
     """
     watched = {feed.name: feed for feed in feeds if feed.topic == partition.topic}
     prints = {name: _fingerprints(feed) for name, feed in watched.items()}
@@ -145,10 +145,9 @@ def _tried(feed: Feed, name: str, stored: RowEntries, finding: Finding) -> Findi
     if (pieces := stored.pieces[name]) is None:
         return finding
     try:
-        restored(fresh, pieces)
+        why = ", ".join(changed(fresh.settings, join(pieces).settings))
     except StateError as error:
-        return Finding(finding.stream, "unusable", f"{error}; discard it: streamkl run CONFIG --discard-state '{finding.stream}'")
-    why = ", ".join(changed(fresh.settings, stored_settings(pieces)))
+        return Finding(finding.stream, "unusable", f"{error}; or discard it, with --discard-state STREAM")
     return Finding(finding.stream, "kept with new settings", why) if why else finding
 
 
