@@ -225,6 +225,20 @@ def test_a_sketch_is_saved_only_once_a_restart_would_go_back_far_enough():
     assert shard.replay_from == 5
 
 
+def test_a_unit_of_work_is_committed_before_much_state_comes_together():
+    sizes = []
+
+    class Watched(MemoryCheckpoint):
+        def commit(self, work):
+            sizes.append(sum(len(value) for changes in work.changes.values() for value in changes.values() if value))
+            super().commit(work)
+
+    pace = PLAIN._replace(commit_every_records=10**9, state_share=1000.0, commit_every_state_bytes=30_000)
+    life(MemorySource(numbers_log(3000), (20,), ends=True), Watched(MemoryStore()), pace, one_feed()).run()
+    assert len(sizes) > 10
+    assert max(sizes) < 2 * 30_000 + 10_000         # one turn more than asked for, with its ten rows
+
+
 def test_what_was_taken_long_ago_is_saved_though_nothing_was_earned():
     shard, now = taken(100, PLAIN._replace(state_share=0.0)), [0.0]
     thrift = Thrift(0.0, 10**9, save_after_records=10**9, replay_seconds=3600.0, clock=lambda: now[0])

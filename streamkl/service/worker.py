@@ -153,6 +153,7 @@ class Worker:
     def _is_commit_due(self) -> bool:
         return (
             self._is_ended or self._bad is not None or self._records >= self._pace.commit_every_records
+            or self._state_bytes >= self._pace.commit_every_state_bytes
             or self._clock() - self._committed_at >= self._pace.commit_every_seconds
         )
 
