@@ -1,0 +1,89 @@
+"""Who is remembered, what is stored of him and which bad records are told follow from the records alone: tiny logs, so that all orders are met.
+
+The oracle remembers, per feed, the keys that came last; nothing here learns, so that a life takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from flow import run
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from streamkl import Detector
+from streamkl.adapters.json_record_decoder import JsonRecordDecoder
+from streamkl.adapters.memory import MemoryLog, MemoryStore
+from streamkl.detect.pieces import join
+from streamkl.service.entries import understood
+from streamkl.service.feed import Feed, Field
+from streamkl.service.pace import Pace
+from streamkl.service.record import Partition
+
+PLACE = Partition("topic", 0)
+BAD = "!"
+
+
+def tiny_feeds(rows_max: int) -> list[Feed]:
+    decoder = JsonRecordDecoder(["k", "x"])
+    field = (Field("x", "x", Detector(warmup=1000)),)
+    return [
+        Feed("topic", "one", field, decoder, key_path="k", rows_max=rows_max),
+        Feed("topic", "two", field, decoder, is_keyed=True, rows_max=rows_max + 1),
+    ]
+
+
+def tiny_log(keys: Sequence[str]) -> MemoryLog:
+    log = MemoryLog()
+    log.create(PLACE)
+    for i, key in enumerate(keys):
+        if i % 7 == 3:
+            log.skip(PLACE, 1)
+        value = b"{" if key == BAD else json.dumps({"k": key, "x": i}).encode()
+        log.append(PLACE, value, key=b"\xff" if key == BAD else key.upper().encode())
+    return log
+
+
+def remembered(log: MemoryLog, rows_max: int) -> dict[str, list[float]]:
+    """Return the values of each key that is remembered at the end, by an order of the keys alone."""
+    held: dict[str, list[float]] = {}
+    for record in log.read(PLACE, 0, 10**9):
+        if record.value == b"{":
+            continue
+        fields = json.loads(record.value)
+        values = held.pop(fields["k"], None)
+        while values is None and len(held) >= rows_max:
+            del held[next(iter(held))]
+        held[fields["k"]] = [*(values or ()), fields["x"]]
+    return held
+
+
+def stored(store: MemoryStore, feed: str) -> dict[str, list[float]]:
+    """Return the values of each key that is stored, and see that nothing else is."""
+    rows = understood(PLACE, store.entries[PLACE]).rows
+    assert len(store.entries[PLACE]) == 1 + 2 * len(rows)
+    found = {}
+    for (name, key), row in rows.items():
+        if name == feed:
+            values = join(row.pieces["x"]).life.learning.values.values("numeric")
+            found[key.lower()] = values.tolist()
+    return found
+
+
+@given(
+    keys=st.lists(st.sampled_from([*"abcde", BAD]), min_size=1, max_size=70), rows_max=st.integers(1, 3),
+    crashes=st.lists(st.integers(1, 250), max_size=6), polls=st.lists(st.integers(1, 12), min_size=1, max_size=3), every=st.integers(1, 30),
+    share=st.sampled_from([0.0, 2.0, 20.0, 1000.0]), replay=st.sampled_from([2, 20, 10**6]),
+)
+@settings(max_examples=150)
+@example(list("ababababcabababababacbabab"), 2, [30, 60], [3], 4, 0.0, 10**6)
+@example(list("aabbaabbc" * 4), 2, [43], [4], 8, 20.0, 10**6)
+def test_after_any_crashes_those_are_stored_who_came_last_each_with_all_that_was_his(keys, rows_max, crashes, polls, every, share, replay):
+    log = tiny_log(keys)
+    pace = Pace(commit_every_seconds=1e9, commit_every_records=every, state_share=share, replay_records=replay, readings_every_seconds=0)
+    store, _ = run(log, tiny_feeds(rows_max), pace, crashes, polls)
+    assert stored(store, "one") == remembered(log, rows_max)
+    assert stored(store, "two") == remembered(log, rows_max + 1)
+    assert [letter.record.offset for letter in store.dead_letters] == [r.offset for r in log.read(PLACE, 0, 10**9) if r.value == b"{"]
+    assert store.replay_from[PLACE] == understood(PLACE, store.entries[PLACE]).progress.processed == log.read(PLACE, 0, 10**9)[-1].offset + 1
