@@ -80,7 +80,7 @@ def join(pieces: Pieces) -> DetectorState:
         rest = part.values
         numbers, categories = b"".join(v.numbers for v in whole), [c for v in whole for c in v.categories]
         parts[name] = replace(part, values=ValuesState(numbers + rest.numbers, categories + rest.categories))
-    return replace(core.state, life=replace(core.state.life, **parts))      # type: ignore[arg-type]
+    return replace(core.state, life=replace(core.state.life, **parts)) if parts else core.state      # type: ignore[arg-type]
 
 
 def fingerprint(detector: Detector) -> bytes:
@@ -91,9 +91,11 @@ def fingerprint(detector: Detector) -> bytes:
 
 def restored(fresh: Detector, pieces: Pieces) -> Detector:
     """Return the stored detector, with those of the settings of `fresh` that may change. Raises StateError."""
-    state = join(pieces)
-    kept: dict[str, object] = {name: getattr(fresh.settings, name) for name in KEPT}
-    return Detector.of_state(replace(state, settings=replace(state.settings, **kept)))      # type: ignore[arg-type]
+    state, settings = join(pieces), fresh.settings
+    if differing(settings, state.settings):             # else those of `fresh` are what would come of it
+        kept: dict[str, object] = {name: getattr(settings, name) for name in KEPT}
+        settings = replace(state.settings, **kept)      # type: ignore[arg-type]
+    return Detector.of_state(replace(state, settings=settings))
 
 
 def stored_settings(pieces: Pieces) -> Settings:

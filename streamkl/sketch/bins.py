@@ -9,6 +9,7 @@ reference has nothing in `novel`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,9 @@ class NumericBins:
         self.unseen, self.missing = self.k - 2, self.k - 1
         self.bin_of_cell = np.full(len(cells), self.unseen, np.uint8)
         self.bin_of_cell[regular] = np.arange(len(regular))
-        self.counts = np.r_[cells[regular], 0.0, missing]
-        self.prior = np.r_[np.maximum(gaps[regular], 0.5), 0.5, 0.5 + missing]
-        self.rows = np.r_[nearest(self.prior[:-2], bin_masses()), NOMINAL, NOMINAL + 1].astype(np.uint8)
+        self.counts = np.concatenate((cells[regular], (0.0, missing)))
+        self.prior = np.concatenate((np.maximum(gaps[regular], 0.5), (0.5, 0.5 + missing)))
+        self.rows = np.concatenate((nearest(self.prior[:-2], bin_masses()), (NOMINAL, NOMINAL + 1))).astype(np.uint8)
         self._regular = regular
         for array in (self.edges, self.cells, self.counts, self.prior, self.rows, self.bin_of_cell):
             array.setflags(write=False)                 # the kernel reads them as they are
@@ -91,12 +92,15 @@ class NumericBins:
         return [*names, "novel", "missing"]
 
 
+@lru_cache(maxsize=8)
 def bin_masses(bins: int = NOMINAL, tails: int = TAILS) -> Floats:
     """Return the nominal mass of each bin, shape (bins,): equal in the centre, halving towards both ends, the outermost doubled."""
     halving = 0.5 ** np.arange(1, tails + 1)
     halving[-1] = halving[-2]
     centre = 1.0 / (bins - 2 * tails + 2 * halving.sum())
-    return np.concatenate([(halving * centre)[::-1], np.full(bins - 2 * tails, centre), halving * centre])
+    masses = np.concatenate([(halving * centre)[::-1], np.full(bins - 2 * tails, centre), halving * centre])
+    masses.setflags(write=False)                        # shared by all
+    return masses
 
 
 def nearest(weights: Floats, masses: Floats) -> npt.NDArray[np.intp]:

@@ -157,7 +157,7 @@ class Reference:
 
 def _bins_of(state: ReferenceState, counts: Floats, edges: Floats) -> NumericBins | CategoricalBins:
     if state.kind == "numeric" and len(counts) == len(edges) + 1:
-        return NumericBins(_checked_edges(list(edges)), counts, state.missing)
+        return NumericBins(_checked_edges(edges), counts, state.missing)
     if state.kind == "categorical" and len(counts) == len(state.kept) + 2 <= 32 and are_categories(state.kept):
         return CategoricalBins(state.kept, counts.copy())
     raise ValueError(f"{len(counts)} counts do not fit a {state.kind} one")
@@ -181,12 +181,12 @@ def _are_unordered(values: Floats) -> bool:
 
 
 def _check_counts(counts: Floats, missing: float) -> None:
-    sizes = np.r_[counts, missing]
+    sizes = np.append(counts, missing)
     if not np.isfinite(sizes).all() or (sizes < 0).any() or not LEAST_REFERENCE <= counts.sum() <= LARGEST or missing > LARGEST:
         raise ValueError("its counts are not numbers of at least 0, or fewer than 100, or too many")
 
 
-def _checked_edges(edges: Sequence[object]) -> Floats:
+def _checked_edges(edges: Sequence[object] | Floats) -> Floats:
     upper = as_floats(edges)
     if not 1 <= len(upper) < MOST_CELLS - 2:
         raise ValueError(f"a reference has 1 to {MOST_CELLS - 3} edges, got {len(upper)}; merge neighbouring bins")
