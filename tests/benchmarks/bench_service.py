@@ -19,11 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from broker import Broker, one_broker, unique
-from service_process import OTHERS, Sample, ServiceProcess, configuration, folder
+from service_process import OTHERS, Sample, ServiceProcess, configuration, folder, with_topics
 from traffic import Traffic
 
 PARTITIONS = 4
-MATURE_AT = 10_400              # observations of a stream
+MATURE_AT = 13_000              # observations of a stream, by when all have learnt for the last time
 AHEAD = 600_000                 # records that may wait for the service in a long run
 BARE = """
 import sys, time
@@ -89,10 +89,7 @@ def print_stages(part: list[Sample], records: float, cpu: float) -> None:
 
 def short(broker: Broker, options: argparse.Namespace, place: Path) -> None:
     topic = broker.topic("bench-service", PARTITIONS)
-    application = unique("bench")
-    for name in ("drift", "dead-letters", "divergence"):
-        broker.topic(name=f"{application}.{name}", partitions=PARTITIONS)
-    broker.topic(name=f"{application}.state", partitions=PARTITIONS, is_compacted=True)
+    application = with_topics(broker, unique("bench"), PARTITIONS)
     mature = MATURE_AT * options.keys
     traffic = Traffic(options.keys, options.distinct)
     total = traffic.send(broker.bootstrap, topic, mature + options.records)
@@ -115,10 +112,7 @@ def short(broker: Broker, options: argparse.Namespace, place: Path) -> None:
 def long(broker: Broker, options: argparse.Namespace, place: Path) -> None:
     """Send on for minutes, and tell the memory."""
     topic = broker.topic("bench-long", PARTITIONS, retention_bytes=300_000_000, segment_bytes=50_000_000)
-    application = unique("bench")
-    for name in ("drift", "dead-letters", "divergence"):
-        broker.topic(name=f"{application}.{name}", partitions=PARTITIONS)
-    broker.topic(name=f"{application}.state", partitions=PARTITIONS, is_compacted=True)
+    application = with_topics(broker, unique("bench"), PARTITIONS)
     traffic = Traffic(options.keys, options.distinct)
     service = ServiceProcess(configuration(broker.bootstrap, topic, application), place)
     sent, until, tell_at, before = 0, time.monotonic() + 60 * options.minutes, 0.0, None

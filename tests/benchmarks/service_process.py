@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import yaml
 from bench_decode import FIELDS
-from kafka_cluster import free_ports
+from broker import Broker
+from kafka_cluster import free_ports  # whose folder is on the path since broker is imported
 
 RUN = "import sys; from streamkl.app.cli import main; sys.exit(main())"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,11 +45,18 @@ class ServiceProcess:
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
         self.port = free_ports(1)[0]
-        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "monitoring": {"port": self.port, "log_level": "info"}}))
+        path = self.write(config, folder, self.port)
         self.log = folder / f"log-{self.port}.jsonl"
         self.began_at = time.time()
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen([sys.executable, "-P", "-c", RUN, "run", str(folder / "config.yaml")], stdout=log, stderr=log)
+            self._process = subprocess.Popen([sys.executable, "-P", "-c", RUN, "run", path], stdout=log, stderr=log)
+
+    @staticmethod
+    def write(config: Mapping[str, Any], folder: Path, port: int | None) -> str:
+        """Write a configuration, and return its path."""
+        path = folder / "config.yaml"
+        path.write_text(yaml.safe_dump({**config, "monitoring": {"port": port, "log_level": "info"}}))
+        return str(path)
 
     def sample(self) -> Sample | None:
         """Look; None while nothing answers yet."""
@@ -115,6 +123,14 @@ def configuration(bootstrap: str, topic: str, application: str, **parts: object)
         "streams": [{"topic": topic, "name": "t", "key": {"field": "key"}, "fields": dict.fromkeys(FIELDS, "numeric")}],
         **parts,
     }
+
+
+def with_topics(broker: Broker, application: str, partitions: int) -> str:
+    """Make the topics that an application writes to, and return its name."""
+    for name in ("drift", "dead-letters", "divergence"):
+        broker.topic(name=f"{application}.{name}", partitions=partitions)
+    broker.topic(name=f"{application}.state", partitions=partitions, is_compacted=True)
+    return application
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
