@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pytest
 from flow import run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -87,3 +88,18 @@ def test_after_any_crashes_those_are_stored_who_came_last_each_with_all_that_was
     assert stored(store, "two") == remembered(log, rows_max + 1)
     assert [letter.record.offset for letter in store.dead_letters] == [r.offset for r in log.read(PLACE, 0, 10**9) if r.value == b"{"]
     assert store.replay_from[PLACE] == understood(PLACE, store.entries[PLACE]).progress.processed == log.read(PLACE, 0, 10**9)[-1].offset + 1
+
+
+@pytest.mark.parametrize("share", [0.0, 1000.0])
+@pytest.mark.parametrize("keys", ["abacbca", "aab!abcab!bac"])
+def test_whatever_step_a_crash_comes_at_who_was_idle_longest_goes(keys, share):
+    log = tiny_log(list(keys))
+    pace = Pace(commit_every_seconds=1e9, commit_every_records=3, state_share=share, readings_every_seconds=0)
+    for step in range(10**6):
+        store, steps = run(log, tiny_feeds(2), pace, [step], [3])
+        assert stored(store, "one") == remembered(log, 2), (step, steps.died_at)
+        assert stored(store, "two") == remembered(log, 3)
+        assert [letter.record.offset for letter in store.dead_letters] == [r.offset for r in log.read(PLACE, 0, 10**9) if r.value == b"{"]
+        if not steps.died_at:
+            break
+    assert step > 20
