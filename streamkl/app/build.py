@@ -62,11 +62,13 @@ class Service(NamedTuple):
 
     worker: Worker
     telemetry: Telemetry
-    server: Closing | None
+    server: Listening | None
 
 
-class Closing(Protocol):
-    """What is open until it is closed."""
+class Listening(Protocol):
+    """What answers on a port until it is closed."""
+
+    port: int
 
     def close(self) -> None: ...
 

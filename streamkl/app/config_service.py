@@ -19,7 +19,7 @@ def _time(text: str) -> str:
 class Limits(Model):
     """What a record, a stream or a pause may come to."""
 
-    streams_per_partition_max: int = Field(100_000, ge=1, le=10_000_000, description="Beyond it the longest idle stream of the partition is dropped.")
+    streams_per_partition_max: int = Field(100_000, ge=1, le=10_000_000, description="Of one entry: beyond it the longest idle one is dropped.")
     key_characters_max: int = Field(1000, ge=1, le=100_000, description="A record with a longer key is a bad record.")
     record_bytes_max: int = Field(1_048_576, ge=1, le=100_000_000, description="A longer record is a bad record.")
     oldest_time: Annotated[str, AfterValidator(_time)] = Field("2000-01-01T00:00:00Z", description="An event time before this is a bad one.")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from streamkl.app.label import label
-from streamkl.detect.event import BinChange, CriterionReading, DriftEvent
+from streamkl.detect.event import BinChange, DriftEvent
 from streamkl.divergence import Estimate
 
 BINS_SHOWN = 3
@@ -77,7 +77,7 @@ def far(estimates: Mapping[str, Estimate]) -> str:
 
 def alarm(event: DriftEvent) -> str:
     """Return what raised an alarm: the window that is farthest beyond its limit, and the evidence against the budget."""
-    reading = _farthest(event)
+    reading = event.farthest
     far_enough = reading and f"KL {reading.kl:.3g} nats over the last {reading.window:,}, limit {reading.limit:.3g} ({label(reading.source)})"
     void = " (void)" if event.guarantee == "void" else ""
     sure = f"evidence {event.evidence:.3g}, budget {event.budget:.3g}{void}" if event.evidence else ""
@@ -86,7 +86,7 @@ def alarm(event: DriftEvent) -> str:
 
 def changed_in(event: DriftEvent) -> int:
     """Return in how many observations `event.changed` was counted: the window farthest beyond its limit, else the longest one."""
-    reading = _farthest(event) or next(iter(event.criterion), None)
+    reading = event.farthest or next(iter(event.criterion), None)
     return event.window_n if reading is None else reading.window
 
 
@@ -100,11 +100,6 @@ def changed(bins: Iterable[BinChange], window: int | None = None) -> str:
     changes = (f"{_quoted(bin.label)} {share(bin.reference_share)} -> {share(bin.window_share)}" for bin in largest)
     span = "" if window is None else f" in the last {window:,}"
     return f"changed most{span}: {', '.join(changes)}" if largest else ""
-
-
-def _farthest(event: DriftEvent) -> CriterionReading | None:
-    beyond = [reading for reading in event.criterion if reading.open]
-    return max(beyond, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else reading.kl, default=None)
 
 
 def _quoted(text: str) -> str:

@@ -15,26 +15,27 @@ from types import FrameType
 from streamkl.app import build, logging
 from streamkl.app.config import Config, load
 from streamkl.app.config_source import KafkaSource
-from streamkl.app.exit_code import Terminated
+from streamkl.app.exit_code import Terminated, exit_code
 from streamkl.errors import StreamklError
 
 
 def run(path: str, discard: Sequence[str]) -> int:
     """Run the service of a configuration and return the exit code. discard: globs of streams whose stored state is given up.
 
-    Raises ConfigError, StateError, RecordError (a bad record, where it is to stop), Unavailable where the end cannot be committed.
+    Raises StreamklError for what is wrong before it runs; what ends the run is logged.
     """
     config = load(path, os.environ)
     logging.configure(config.monitoring.log_format, config.monitoring.log_level, _secrets(config))
     service = build.service(config, discard)
-    service.telemetry.started(config.application, version("streamkl"))
+    metrics = f"http://{config.monitoring.host}:{service.server.port}" if service.server else None
+    service.telemetry.started(config.application, version("streamkl"), metrics)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(service, number))
     try:
         service.worker.run()
     except StreamklError as error:
         service.telemetry.failed(str(error))
-        raise
+        return exit_code(error)
     finally:
         service.worker.close()
         if service.server:
@@ -46,8 +47,8 @@ def run(path: str, discard: Sequence[str]) -> int:
 def _stopper(service: build.Service, number: signal.Signals) -> Callable[[int, FrameType | None], None]:
     def stop(_: int, __: FrameType | None) -> None:
         signal.signal(number, _end)
-        service.telemetry.stopping(number.name)
         service.worker.stop()
+        service.telemetry.stopping(number.name)
 
     return stop
 

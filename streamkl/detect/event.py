@@ -83,6 +83,12 @@ class DriftEvent:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    @property
+    def farthest(self) -> CriterionReading | None:
+        """The window of the criterion that is farthest beyond its limit: what raised an alarm. None where none is."""
+        beyond = [reading for reading in self.criterion if reading.open]
+        return max(beyond, key=lambda reading: reading.kl / reading.limit if reading.limit > 0 else reading.kl, default=None)
+
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values; a number that is not finite is None."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from streamkl.detect.event import DriftEvent
-from streamkl.service.cloud_events import attribute
+from streamkl.service.cloud_events import attribute, rfc3339
 from streamkl.service.gauges import Gauges
 from streamkl.service.metrics import Meter
 from streamkl.service.record import Partition
@@ -37,9 +37,9 @@ class Telemetry:
 
     # ------------------------------------------------------------ the service
 
-    def started(self, application: str, version: str) -> None:
-        """The service begins."""
-        self._log.info("service.started", application=application, version=version)
+    def started(self, application: str, version: str, metrics: str | None = None) -> None:
+        """The service begins. metrics: where it answers over HTTP, None: nowhere."""
+        self._log.info("service.started", application=application, version=version, metrics=metrics)
 
     def stopping(self, signal: str) -> None:
         """A signal asked for the end; the unit of work is finished first."""
@@ -161,9 +161,11 @@ class Telemetry:
     def event_published(self, event: DriftEvent) -> None:
         """A drift event stands, in the unit that was committed."""
         self._meter.count("streamkl_drift_events_total", kind=event.kind)
-        far = {} if event.kind.startswith("reference.") else {name: _nats(event, name) for name in ("kl", "js") if name in event.divergence}
         log = self._log.debug if event.kind == "reference.learned" else self._log.info      # thousands of streams learn in one commit
-        log("event.published", id=event.id, kind=event.kind, stream=event.stream, episode=event.episode, at=event.at, **far)
+        far = event.farthest if event.kind == "drift.raised" else None
+        why = {"kl": round(far.kl, 4), "limit": round(far.limit, 4), "window": far.window} if far else {}
+        at = None if event.at is None else rfc3339(event.at)
+        log("event.published", id=event.id, kind=event.kind, stream=event.stream, episode=event.episode, at=at, **why)
 
     def readings_published(self, readings: Sequence[Reading]) -> None:
         """These readings stand, the newest of some streams; nothing is said of none. Those to be shown become gauges, others are gone."""
@@ -211,7 +213,3 @@ class Telemetry:
         before = self._said.get(what, 0)
         self._said[what] = before + number
         return before + number if (before + number).bit_length() > before.bit_length() else 0
-
-
-def _nats(event: DriftEvent, measure: str) -> float:
-    return round(event.divergence[measure].value, 4)
