@@ -73,6 +73,18 @@ def uninterrupted(world: World) -> dict:
     return world.entries()
 
 
+def test_a_process_that_was_killed_does_not_keep_its_successor_waiting_for_its_session(make):
+    world = make()
+    changes = {"source.session_timeout_seconds": 120, "source.instance": "one"}
+    world.produce(messages(4, 0, 300, 2))
+    first = world.run(changes=changes)
+    world.wait_until_all_is_processed()
+    first.kill()
+    second = world.run(changes=changes)
+    second.wait_for("state.restored", 2, seconds=40)
+    assert second.end() == 0
+
+
 @pytest.mark.parametrize("dying", ["first", "second"])
 def test_members_that_join_and_die_lose_nothing_and_tell_nothing_twice(make, dying):
     world = make(partitions=4)

@@ -19,6 +19,7 @@ from kafka.structs import MemberState
 
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
+from streamkl.adapters.kafka_predecessor import remove_predecessor
 from streamkl.adapters.kafka_rebalance import Holdings, Listener, SteadyJoin
 from streamkl.errors import StateError, Unavailable
 from streamkl.service.record import Arrivals, Partition, Run
@@ -69,6 +70,8 @@ class KafkaSource:
             "metadata_max_age_ms": round(METADATA_SECONDS * 1000),
             "metrics_enabled": False,
         }
+        self._client = dict(settings)
+        self._instance = instance
         self._topics = list(topics)
         self._group = group
         self._start_at = start_at
@@ -143,6 +146,8 @@ class KafkaSource:
     def _subscribed(self) -> Any:
         """Return the consumer; the first call connects and subscribes."""
         if self._consumer is None:
+            if self._instance:
+                remove_predecessor(self._client, self._group, self._settings["client_id"])
             settings = {**self._settings, "partition_assignment_strategy": [StickyPartitionAssignor()]}
             consumer = connected(KafkaConsumer, settings)
             try:

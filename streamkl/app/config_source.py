@@ -85,7 +85,7 @@ class KafkaSource(Model):
     )
     start_at: Literal["earliest", "latest"] = Field("earliest", description="Where a partition begins that the group has no position in.")
     security: Security = Field(default_factory=Security, description="Encryption, user and password.")
-    session_timeout_seconds: float = Field(45, ge=1, le=1800, description="A member that was silent for so long has lost its partitions.")
+    session_timeout_seconds: float = Field(15, ge=1, le=1800, description="A member that was silent for so long has lost its partitions.")
     max_poll_interval_seconds: float = Field(300, ge=10, le=86_400, description="A member that did not poll for so long has lost its partitions.")
     request_timeout_seconds: float = Field(30, ge=1, le=600, description="A request that is not answered for so long has failed.")
     poll_records_max: int = Field(2000, ge=1, le=100_000, description="Records that one poll brings at most.")
