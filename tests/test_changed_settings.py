@@ -14,8 +14,10 @@ from streamkl import Detector
 from streamkl.adapters.json_record_decoder import JsonRecordDecoder
 from streamkl.adapters.memory import MemoryCheckpoint, MemoryLog, MemorySource, MemoryStore
 from streamkl.adapters.sqlite_checkpoint import SqliteCheckpoint
+from streamkl.detect.event_time import NO_TIME
 from streamkl.detect.pieces import KEPT, join
 from streamkl.detect.settings import Settings
+from streamkl.detect.slots import Slots
 from streamkl.errors import StateError, Unavailable
 from streamkl.service.entries import CRC, PROGRESS_KEY, Progress, StoredRow, encoded, row_key, understood
 from streamkl.service.feed import Feed, Field
@@ -325,6 +327,67 @@ def test_records_that_are_gone_are_refused_and_discarding_everything_begins_with
         live(store, log, feed("x"))
     live(store, log, feed("x"), policy=Policy(discard=("*",)))
     assert detector_of(store).n == 50
+
+
+# ---------------------------------------------------------------- what is stored of values, and how often something is told
+
+
+def test_values_are_taken_away_once_they_were_learnt_from():
+    store, saving = MemoryStore(), QUIET._replace(state_share=1e6)
+    live(store, log_of(normal(1100)), feed("x", warmup=1200, mature_until=0), pace=saving)
+    assert len(store.entries[PLACE]) == 3 + 2                               # progress, row, sketch, two chunks of 512
+    live(store, log_of(normal(1300)), feed("x", warmup=1200, mature_until=0), pace=saving)
+    assert detector_of(store).state == "watching"
+    assert len(store.entries[PLACE]) == 3
+
+
+def test_values_that_gave_way_to_newer_ones_are_stored_anew():
+    log, store = MemoryLog(), MemoryStore()
+    values = [*normal(40), *[None] * 2600, *normal(60)]        # too few to learn from, until the last ones; the newest 2,000 are held
+    for number, x in enumerate(values):
+        log.append(PLACE, json.dumps({"k": "k0", "x": x if x is None else float(x) + number}).encode())
+    live(store, log, feed("x"), dies_at_commit=30, pace=QUIET._replace(state_share=1e6))
+    live(store, log, feed("x"))
+    calm = feed("x").fields[0].fresh.clone("pay/k0/x")
+    calm.update_many([x if x is None else float(x) + number for number, x in enumerate(values)])
+    assert detector_of(store).to_bytes() == calm.to_bytes()
+
+
+def test_a_stream_that_learns_in_the_unit_of_work_of_its_birth_still_begins_at_its_birth():
+    calm, store = MemoryStore(), MemoryStore()
+    pace = QUIET._replace(commit_every_records=200)
+    live(calm, log_of(normal(500, 350)), feed("x"), pace=pace)
+    live(store, log_of(normal(500, 350)), feed("x"), pace=pace, dies_at_commit=1)
+    assert told(store)[0] == ("reference.learned", 99)
+    live(store, log_of(normal(500, 350)), feed("x"), pace=pace)
+    assert [event.to_dict() for event in store.events] == [event.to_dict() for event in calm.events]
+    assert store.entries == calm.entries
+
+
+def test_a_commit_that_stands_though_its_answer_was_lost_is_told_once():
+    class Deaf(MemoryCheckpoint):
+        def commit(self, work):
+            super().commit(work)
+            if work.events and not deaf:
+                deaf.append(work)
+                raise Unavailable("no answer")
+
+    deaf, store, calm = [], MemoryStore(), MemoryStore()
+    live(calm, log_of(normal(500, 350)), feed("x"))
+    live(store, log_of(normal(500, 350)), feed("x"), checkpoint=lambda steps: Deaf(store, steps))
+    assert deaf
+    assert told(store) == told(calm)
+    assert store.entries == calm.entries
+
+
+def test_what_a_stream_held_goes_with_it():
+    slots = Slots()
+    first = slots.add([Detector(warmup=100)])
+    many = np.arange(130)
+    slots.take(np.full(130, first), normal(130), np.full(130, NO_TIME), many, is_postponing=True)
+    assert slots.held == 1
+    slots.discard(first, 1)
+    assert (slots.held, slots.learn(), slots.is_held(first, 1)) == (0, [], False)
 
 
 # ---------------------------------------------------------------- damage

@@ -90,16 +90,21 @@ def test_after_any_crashes_those_are_stored_who_came_last_each_with_all_that_was
     assert store.replay_from[PLACE] == understood(PLACE, store.entries[PLACE]).progress.processed == log.read(PLACE, 0, 10**9)[-1].offset + 1
 
 
-@pytest.mark.parametrize("share", [0.0, 1000.0])
-@pytest.mark.parametrize("keys", ["abacbca", "aab!abcab!bac"])
-def test_whatever_step_a_crash_comes_at_who_was_idle_longest_goes(keys, share):
+@pytest.mark.parametrize(("keys", "rows_max", "every", "shares"), [
+    ("aab!abcab!bac", 2, 3, (0.0, 1000.0)),
+    ("axayaza!abax", 2, 3, (0.0,)),                     # records of keys that were forgotten are replayed for the sake of another one
+    ("abacdbaed", 3, 4, (1.0, 2.0, 4.0, 7.0, 10.0, 13.0, 16.0, 20.0)),      # some rows are saved, in another order than that of their records
+])  # fmt: skip
+@pytest.mark.parametrize("again", [None, 17])
+def test_whatever_steps_crashes_come_at_who_was_idle_longest_goes(keys, rows_max, every, shares, again):
     log = tiny_log(list(keys))
-    pace = Pace(commit_every_seconds=1e9, commit_every_records=3, state_share=share, readings_every_seconds=0)
-    for step in range(10**6):
-        store, steps = run(log, tiny_feeds(2), pace, [step], [3])
-        assert stored(store, "one") == remembered(log, 2), (step, steps.died_at)
-        assert stored(store, "two") == remembered(log, 3)
-        assert [letter.record.offset for letter in store.dead_letters] == [r.offset for r in log.read(PLACE, 0, 10**9) if r.value == b"{"]
-        if not steps.died_at:
-            break
-    assert step > 20
+    for share in shares:
+        pace = Pace(commit_every_seconds=1e9, commit_every_records=every, state_share=share, readings_every_seconds=0)
+        for step in range(10**6):
+            store, steps = run(log, tiny_feeds(rows_max), pace, [step, *([step + again] if again else [])], [every])
+            assert stored(store, "one") == remembered(log, rows_max), (share, steps.died_at)
+            assert stored(store, "two") == remembered(log, rows_max + 1), (share, steps.died_at)
+            assert [letter.record.offset for letter in store.dead_letters] == [r.offset for r in log.read(PLACE, 0, 10**9) if r.value == b"{"]
+            if not steps.died_at:
+                break
+        assert step > 20
