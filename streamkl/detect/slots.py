@@ -7,6 +7,7 @@ Rule 3: a detector is read through `detector`, which first brings it up to date.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -60,7 +61,7 @@ class Slots:
         self._fleet = Fleet()
         self._detectors: list[Detector | None] = []
         self._free: dict[int, list[int]] = {}       # how many in a row -> the first of each
-        self._held: dict[int, Held] = {}
+        self._held: OrderedDict[int, Held] = OrderedDict()
 
     def add(self, detectors: Sequence[Detector]) -> int:
         """Give detectors slots in a row; return the first. A detector is the slots' own from now on."""

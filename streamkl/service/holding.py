@@ -46,6 +46,11 @@ class Holding:
         return any(shard.changes or shard.told for shard in self.shards.values())
 
     @property
+    def events(self) -> int:
+        """How many events the open unit of work has."""
+        return sum(len(shard.told) for shard in self.shards.values())
+
+    @property
     def streams(self) -> int:
         """How many streams are held."""
         return sum(shard.streams for shard in self.shards.values())

@@ -49,7 +49,7 @@ class Rows:
         self._slots = slots
         self._processed = processed
         self._rows: OrderedDict[str, Row] = OrderedDict()       # idle longest first
-        self._unsaved: dict[str, Row] = {}                      # by unsaved_from
+        self._unsaved: OrderedDict[str, Row] = OrderedDict()    # by unsaved_from
         self._row_of_slot: dict[int, Row] = {}
         self.beginnings: dict[int, int] = {}                    # slot -> the first record of a stream that began behind its row
         self._most = max(1, feed.rows_max)

@@ -111,8 +111,9 @@ class Shard:
             records = records[stop:]
 
     def first_refused(self, records: Sequence[Record]) -> int | None:
-        """Return the index of the first record that some feed cannot use; nothing is taken."""
-        return min((index for rows in self.rows for index, _ in understood(rows.feed, records).refused), default=None)
+        """Return the index of the first record that some feed cannot use, and that was not dealt with before; nothing is taken."""
+        refused = (index for rows in self.rows for index, _ in understood(rows.feed, records).refused)
+        return min((index for index in refused if records[index].offset >= self.processed), default=None)
 
     def tell(self, hits: Iterable[Hit]) -> None:
         """Take down what observations of this partition caused."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from streamkl.errors import Unavailable
 from streamkl.service.ports import RecordSource
 from streamkl.service.record import Partition
 from streamkl.service.shard import Shard
@@ -38,7 +39,7 @@ class Watchdog:
         if now - self._looked_at < self._every_seconds:
             return
         self._looked_at = now
-        for partition, lag in self._source.lags().items():
+        for partition, lag in self._lags().items():
             if shard := shards.get(partition):      # what was taken and is not committed is not processed yet; what is replayed is
                 self._telemetry.lag_measured(partition, max(0, lag + shard.next_offset - shard.processed))
             moved_at = self._moved_at.setdefault(partition, now)
@@ -48,3 +49,11 @@ class Watchdog:
                 self._telemetry.partition_stalled(partition, lag, now - moved_at)
                 self._source.start(partition, shards[partition].next_offset)
                 self._moved_at[partition] = now
+
+    def _lags(self) -> Mapping[Partition, int]:
+        """Return the lags; none where they cannot be had now: that is no reason to stop."""
+        try:
+            return self._source.lags()
+        except Unavailable as error:
+            self._telemetry.unavailable("lag", str(error), self._every_seconds)
+            return {}

@@ -18,7 +18,8 @@ from streamkl.service.holding import Holding
 from streamkl.service.pace import Pace
 from streamkl.service.ports import Checkpoint, RecordSource
 from streamkl.service.readings import Readings
-from streamkl.service.record import Arrivals, Run
+from streamkl.service.record import Arrivals, Partition, Run
+from streamkl.service.shard import Shard
 from streamkl.service.stages import Stages
 from streamkl.service.telemetry import Telemetry
 from streamkl.service.thrift import Thrift
@@ -26,6 +27,7 @@ from streamkl.service.watchdog import Watchdog
 from streamkl.service.work import UnitOfWork
 
 FIRST_RETRY_SECONDS: Final = 0.5
+THAWING_SLICE: Final = 100
 SLICE_BYTES: Final = 4 << 20            # of sketches that one commit of the end saves
 
 
@@ -44,8 +46,9 @@ class Worker:
         self._watchdog = Watchdog(source, telemetry, pace.stall_seconds, pace.lag_every_seconds, clock)
         self._stop = threading.Event()
         self._membership: object = None
-        self._records, self._committed_at, self._state_bytes = 0, clock(), 0
-        self._is_paused = self._is_ended = False
+        self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, clock()
+        self._restored: set[Partition] = set()          # of which no record was taken since
+        self._is_paused = self._is_ended = self._is_settled = False
         self._bad: RecordError | None = None
         self.turned_at = clock()
         self.is_ready = False
@@ -63,7 +66,7 @@ class Worker:
                 retry = FIRST_RETRY_SECONDS
             except Unavailable as error:
                 self.is_ready = False
-                self._telemetry.unavailable("outside", str(error), retry)
+                self._telemetry.unavailable("source or state", str(error), retry)
                 self._stop.wait(retry)
                 retry = min(2 * retry, self._pace.longest_retry_seconds)
         self._finish()
@@ -74,46 +77,62 @@ class Worker:
         """One turn: what is there is taken, some streams learn, some sketches are saved, and what is due is committed."""
         self.turned_at = self._clock()
         with self._stages.of("poll"):
-            arrivals = self._source.poll(0.0 if self._holding.slots.held else self._pace.poll_seconds)
+            is_busy = self._holding.slots.held or not self._holding.is_complete
+            arrivals = self._source.poll(0.0 if is_busy else self._pace.poll_seconds)
         self._rebalance(arrivals)
         with self._stages.of("detect"):
             for run in arrivals.runs:
                 self._take(run)
-        self._is_ended = arrivals.is_end and self._holding.is_complete
+        self._is_ended = arrivals.is_end and self._holding.is_complete and not self._holding.slots.held
         self._restore()                     # after the records are taken: what it raises must not lose them
         self._learn(self._clock() + self._pace.learning_seconds)
-        with self._stages.of("snapshot"):
-            self._save()
-        if self._is_commit_due():
+        is_due = self._is_commit_due()
+        if is_due or self._source.is_replayable:        # of a pipe everything is saved with each commit, and only then
+            with self._stages.of("snapshot"):
+                self._save()
+        if is_due:
             self._commit_or_pause()
         self._readings.gather()
         self._watchdog.look(self._holding.shards, self._is_paused)
         self._stages.tell()
-        self.is_ready = self._holding.is_complete
+        self.is_ready = self._holding.is_complete and self._is_settled
 
     def _rebalance(self, arrivals: Arrivals) -> None:
         if arrivals.membership is not None:
             self._membership = arrivals.membership
+        if arrivals.gained or arrivals.lost or arrivals.runs:
+            self._is_settled = True                     # the group has told us what is ours
         if arrivals.gained or arrivals.lost:
             self._holding.rebalance(arrivals.gained, arrivals.lost)
             self._watchdog.forget(arrivals.lost)
 
     def _restore(self) -> None:
-        """Restore what was gained; it is read from where its state ends."""
-        while not self._holding.is_complete:
-            with self._stages.of("restore"):
-                partition = self._holding.restore_next()
-            self.turned_at = self._clock()
-            if self._is_paused:
-                self._source.pause([partition])
+        """Restore one partition of those that were gained, so that polls go on; it is read from where its state ends."""
+        if self._holding.is_complete:
+            return
+        self.is_ready = False
+        with self._stages.of("restore"):
+            partition = self._holding.restore_next()
+        self._restored.add(partition)
+        if self._is_paused:
+            self._source.pause([partition])
 
     def _take(self, run: Run) -> None:
+        """Take a run; after a restore in slices, as the first record of each row thaws it: so that records move from the start."""
         shard = self._holding.shards.get(run.partition)
-        if shard is None or not run.records:
+        if shard is None:
             return
-        if self._pace.on_bad_record == "stop" and (bad := shard.first_refused(run.records)) is not None:
+        records = run.records
+        if self._pace.on_bad_record == "stop" and (bad := shard.first_refused(records)) is not None:
             self._bad = _stopped(run, bad)
-            run = Run(run.partition, run.records[:bad])
+            records = records[:bad]
+        size = THAWING_SLICE if run.partition in self._restored else max(len(records), 1)
+        for start in range(0, len(records), size):
+            self._take_slice(shard, Run(run.partition, records[start:start + size]))
+            self.turned_at = self._clock()
+        self._restored.discard(run.partition)
+
+    def _take_slice(self, shard: Shard, run: Run) -> None:
         before, size = len(shard.refused), sum(len(record.value or b"") for record in run.records)
         shard.take(run.records, self._telemetry.values_refused)
         self._telemetry.records_taken(run.partition, len(run.records), size)
@@ -135,6 +154,7 @@ class Worker:
             self._telemetry.records_refused(run.partition, reason, len(offsets), offsets[0])
         if self._pace.on_bad_record == "skip":
             del shard.refused[before:]
+        self._output_bytes += sum(len(refused.letter.record.value or b"") for refused in shard.refused[before:])
 
     def _learn(self, until: float) -> None:
         """Let streams learn that wait for it, one at least, until the time is up."""
@@ -153,15 +173,16 @@ class Worker:
     def _is_commit_due(self) -> bool:
         return (
             self._is_ended or self._bad is not None or self._records >= self._pace.commit_every_records
-            or self._state_bytes >= self._pace.commit_every_state_bytes
+            or self._state_bytes >= self._pace.commit_every_state_bytes or self._holding.events >= self._pace.commit_every_events
+            or self._output_bytes >= self._pace.commit_every_output_bytes
             or self._clock() - self._committed_at >= self._pace.commit_every_seconds
         )
 
     def _commit_or_pause(self) -> None:
         if self._holding.slots.held:
             if not self._is_paused:
-                self._is_paused = True
                 self._source.pause(list(self._holding.shards))
+                self._is_paused = True
             return
         self._commit()
         if self._is_paused:
@@ -189,20 +210,21 @@ class Worker:
         try:
             self._checkpoint.commit(unit)
         except Unavailable:
-            self._holding.drop_all()
+            self._holding.drop_all()            # restoring begins to read again, so that nothing stays paused
             self._readings.forget()
             self._forget_unit()
+            self._is_paused = False
             raise
 
     def _forget_unit(self) -> None:
-        self._records, self._state_bytes, self._committed_at = 0, 0, self._clock()
+        self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, self._clock()
 
     def _finish(self) -> None:
         """Let what waits learn, save all that is not saved, and commit it. Raises Unavailable where the time does not suffice for the events."""
         until = self._clock() + self._pace.shutdown_seconds
         self.is_ready = False
         self._learn(until)
-        if self._holding.slots.held or not self._holding.is_complete:
+        if self._holding.slots.held:
             raise Unavailable(f"the unit of work was not finished in {self._pace.shutdown_seconds:g} s; its records come again with the next start")
         if self._is_ended:
             self._readings.gather_rest()
