@@ -36,8 +36,8 @@ CALLS = [
     ("values_refused", ("payments.amount", "not a number", 2), "warning", "values.refused",
      {"stream_entry": "payments.amount", "reason": "not a number", "number": 2, "so_far": 2},
      {("streamkl_values_refused_total", "reason", "not a number"): 2}),
-    ("stream_evicted", (P, "old/x", 9000, 5), "warning", "stream.evicted",
-     {"partition": "payments[3]", "stream": "old/x", "idle_records": 9000, "number": 5, "so_far": 5}, {"streamkl_evictions_total": 5}),
+    ("streams_evicted", (P, ["old/x", "old/y"], 9000), "warning", "stream.evicted",
+     {"partition": "payments[3]", "stream": "old/x", "idle_records": 9000, "number": 2, "so_far": 2}, {"streamkl_evictions_total": 2}),
     ("learning_postponed", (7,), "debug", "learning.postponed", {"streams": 7}, {"streamkl_postponed_streams": 7}),
     ("partition_stalled", (P, 1000, 61.04), "error", "partition.stalled", {"partition": "payments[3]", "lag": 1000, "seconds": 61.0},
      {"streamkl_stalls_total": 1}),
@@ -127,7 +127,7 @@ def test_what_repeats_with_every_batch_is_logged_at_powers_of_two_and_always_cou
     for i in range(1000):
         telemetry.records_refused(P, "not JSON", 1, i)
         telemetry.values_refused("payments.amount", "not a number", 1)
-        telemetry.stream_evicted(P, "x", 10)
+        telemetry.streams_evicted(P, ["x"], 10)
     for event in ("records.refused", "values.refused", "stream.evicted"):
         assert [line["so_far"] for line in logs if line["event"] == event] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
     assert sample(meter, ("streamkl_records_refused_total", "reason", "not JSON")) == 1000
@@ -174,7 +174,8 @@ def test_a_stream_of_a_lost_partition_or_an_evicted_one_is_no_gauge_any_longer()
     telemetry.readings_published([published.reading(name, 0.1, partition=number) for name, number in [("a", 3), ("b", 3), ("c", 4), ("d", 4)]])
     telemetry.partitions_lost([P])
     assert {stream for stream, _ in shown(meter)} == {"c", "d"}
-    telemetry.stream_evicted(Q, "c", 100)
+    telemetry.readings_published([published.reading("f", 0.1, partition=4)])
+    telemetry.streams_evicted(Q, ["c", "f"], 100)
     telemetry.readings_published([published.reading("e", 0.2, partition=4)])
     assert {stream for stream, _ in shown(meter)} == {"d", "e"}
 

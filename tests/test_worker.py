@@ -239,13 +239,20 @@ def test_a_unit_of_work_is_committed_before_much_state_comes_together():
     assert max(sizes) < 2 * 30_000 + 10_000         # one turn more than asked for, with its ten rows
 
 
-def test_what_was_taken_long_ago_is_saved_though_nothing_was_earned():
-    shard, now = taken(100, PLAIN._replace(state_share=0.0)), [0.0]
+@pytest.mark.parametrize("has_restarted", [False, True])
+def test_what_is_old_by_its_own_time_is_saved_though_nothing_was_earned(has_restarted):
+    """Also by a process that has only just begun: retention goes by the records' times, whoever reads them."""
+    log, now = numbers_log(100), [1_700_000_000_000 + 50]
+    worker = life(MemorySource(log, (100,), ends=True), MemoryCheckpoint(MemoryStore()), PLAIN._replace(state_share=0.0), one_feed())
+    worker._turn()
+    worker._turn()
+    shard = worker._holding.shards[P0]
     thrift = Thrift(0.0, 10**9, save_after_records=10**9, replay_seconds=3600.0, clock=lambda: now[0])
-    assert thrift.save(P0, shard) == 0
-    now[0] = 3599.0
-    assert thrift.save(P0, shard) == 0
-    now[0] = 3600.0
+    if not has_restarted:
+        thrift.earn(P0, 10, 100, 1_700_000_000_000)
+        assert thrift.save(P0, shard) == 0
+    now[0] += 3_600_000
+    thrift.earn(P0, 10, 100, 1_700_000_000_000)
     assert thrift.save(P0, shard) > 0
     assert shard.replay_from == 100
 

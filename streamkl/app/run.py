@@ -40,7 +40,8 @@ def run(path: str, discard: Sequence[str]) -> int:
         service.worker.close()
         if service.server:
             service.server.close()
-    service.telemetry.stopped("all that was taken is committed")
+    left = service.worker.unsaved
+    service.telemetry.stopped("all that was taken is committed" + (f"; {left:,} keys were not saved in time and are replayed" if left else ""))
     return 0
 
 

@@ -48,11 +48,17 @@ class Gauges:
         self._listed = _farthest(self._listed, self._most)
         self._others = _farthest(self._others, KEPT_FOR_EACH * self._top)
 
-    def drop(self, partitions: Collection[Partition], stream: str | None = None) -> None:
-        """Forget the streams of these partitions, or the one stream there."""
+    def drop(self, partitions: Collection[Partition]) -> None:
+        """Forget the streams of these partitions."""
         for kept in (self._listed, self._others):
-            for place in [place for place in kept if place[1] in partitions and stream in (None, place[0])]:
+            for place in [place for place in kept if place[1] in partitions]:
                 del kept[place]
+
+    def drop_streams(self, partition: Partition, streams: Sequence[str]) -> None:
+        """Forget these streams of a partition."""
+        for stream in streams:
+            self._listed.pop((stream, partition), None)
+            self._others.pop((stream, partition), None)
 
     def shown(self) -> Mapping[tuple[str, str], float]:
         """Return (stream, measure) -> nats; of a name on several partitions the farthest is shown."""

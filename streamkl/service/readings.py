@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from streamkl.detect.event_time import NO_TIME
 from streamkl.service.holding import Holding
 from streamkl.service.record import Partition
 from streamkl.service.rows import SKIPPED, Row, Rows
-from streamkl.service.shard import Shard
 from streamkl.service.work import Reading
 
 SECONDS_A_TURN = 0.01
@@ -65,9 +65,9 @@ class Readings:
             for rows in shard.rows:
                 for row in list(rows):
                     if row.first != SKIPPED and row.read_until < row.next_offset and self._holding.shards.get(partition) is shard:
-                        yield from self._of(partition, shard, rows, row)
+                        yield from self._of(partition, rows, row)
 
-    def _of(self, partition: Partition, shard: Shard, rows: Rows, row: Row) -> Iterator[Reading]:
+    def _of(self, partition: Partition, rows: Rows, row: Row) -> Iterator[Reading]:
         slots, feed = self._holding.slots, rows.feed
         offset, first = row.next_offset - 1, row.first
         if slots.is_held(first, len(feed.fields)):      # what it holds is not seen yet; the next round will
@@ -77,8 +77,8 @@ class Readings:
             if row.first != first:
                 return
             detector = slots.detector(slot)
-            found = detector.divergences(("kl", "js"))
+            found, at = detector.divergences(("kl", "js")), None if row.at_ms == NO_TIME else row.at_ms
             yield Reading(
-                feed.stream(row.key, field.name), partition, offset, shard.latest_ms, detector.state, detector.n, found["kl"], found["js"],
+                feed.stream(row.key, field.name), partition, offset, at, detector.state, detector.n, found["kl"], found["js"],
                 detector.evidence, detector.budget, detector.window_n,
             )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamkl.detect.detector import Detector
+from streamkl.detect.event_time import NO_TIME
 from streamkl.detect.pieces import Chunk, Pieces, restored
 from streamkl.detect.slots import Slots
 from streamkl.errors import StateError
@@ -27,16 +28,16 @@ Stored = frozenset[Chunk]
 class Row:
     """The streams of one key, in slots in a row. first: -1 while it is frozen, its streams being in `frozen`.
 
-    next_offset: the first record that is not in it. unsaved_from: the first record that is not in what was saved of it; None: all is.
-    read_until: the offset of its last reading. since: for each field the offset after the last event, or where it began. stored: for each
-    field the chunks that were saved; None: nothing was.
+    next_offset: the first record that is not in it; at_ms: event time of the newest one that is, NO_TIME: it has none, or is not known.
+    unsaved_from: the first record that is not in what was saved of it; None: all is. read_until: the offset of its last reading.
+    since: for each field the offset after the last event, or where it began. stored: for each field the chunks that were saved; None: nothing was.
     """
 
-    __slots__ = ("first", "frozen", "key", "next_offset", "read_until", "since", "stored", "unsaved_from")
+    __slots__ = ("at_ms", "first", "frozen", "key", "next_offset", "read_until", "since", "stored", "unsaved_from")
 
     def __init__(self, key: str, next_offset: int, since: list[int], stored: list[Stored | None]) -> None:
         self.key, self.next_offset, self.since, self.stored = key, next_offset, since, stored
-        self.first, self.read_until = SKIPPED, next_offset
+        self.first, self.read_until, self.at_ms = SKIPPED, next_offset, NO_TIME
         self.frozen: Sequence[Pieces | None] = ()
         self.unsaved_from: int | None = None
 
@@ -71,11 +72,11 @@ class Rows:
         """All records of before the restart have been replayed: from now on the order of the rows tells who was idle longest."""
         self._rows = OrderedDict(sorted(self._rows.items(), key=lambda item: item[1].next_offset))
 
-    def place(self, offsets: Sequence[int], keys: Sequence[str]) -> NDArray[np.int64]:
+    def place(self, offsets: Sequence[int], keys: Sequence[str], times_ms: Sequence[int]) -> NDArray[np.int64]:
         """Return for each record the first slot of its row, SKIPPED for one that the row holds already."""
         rows, unsaved, move = self._rows, self._unsaved, self._rows.move_to_end
         places = []
-        for offset, key in zip(offsets, keys, strict=True):
+        for offset, key, at_ms in zip(offsets, keys, times_ms, strict=True):
             row = rows.get(key)
             if row is None:
                 if offset < self._processed:
@@ -87,7 +88,7 @@ class Rows:
                 continue
             elif row.first == SKIPPED:
                 self._thaw(row)
-            row.next_offset = offset + 1
+            row.next_offset, row.at_ms = offset + 1, at_ms
             if row.unsaved_from is None:
                 row.unsaved_from = offset
                 unsaved[key] = row
@@ -108,6 +109,11 @@ class Rows:
     def oldest_unsaved(self) -> Row | None:
         """The row whose unsaved records begin first."""
         return next(iter(self._unsaved.values()), None)
+
+    @property
+    def unsaved(self) -> int:
+        """How many rows are not saved as they are now."""
+        return len(self._unsaved)
 
     def saved(self, row: Row, stored: list[Stored | None]) -> None:
         """Note that all of a row was saved."""

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamkl.detect.event import DriftEvent, identity
-from streamkl.detect.event_time import NO_TIME
 from streamkl.detect.pieces import cut, fingerprint
 from streamkl.detect.slots import Hit, Slots
 from streamkl.service.entries import (
@@ -55,11 +54,10 @@ class Refused(NamedTuple):
 
 
 class Evicted(NamedTuple):
-    """A row for which there was no room any more. stream: one of it; idle: so many offsets."""
+    """A row for which there was no room any more, with its streams."""
 
-    stream: str
+    streams: tuple[str, ...]
     idle_offsets: int
-    streams: int
 
 
 class Saved(NamedTuple):
@@ -81,7 +79,6 @@ class Shard:
         self.refused: list[Refused] = []
         self.changes: dict[bytes, bytes | None] = {}
         self.evicted: list[Evicted] = []            # the caller empties it
-        self.latest_ms: int | None = None           # event time of the newest records
         self._is_replaying = False
 
     @property
@@ -128,6 +125,11 @@ class Shard:
     def owns(self, slot: int) -> bool:
         """Return whether a slot is of a stream of this partition."""
         return any(rows.owns(slot) for rows in self.rows)
+
+    @property
+    def unsaved(self) -> int:
+        """How many rows are not saved as they are now."""
+        return sum(rows.unsaved for rows in self.rows)
 
     def save_oldest(self) -> Saved | None:
         """Save the row whose unsaved records begin first; None where all are saved, or it waits to learn."""
@@ -180,9 +182,7 @@ class Shard:
         if not self._is_replaying:
             for reason, number in found.faults.items():
                 count_fault(feed.name, reason, number)
-        if len(found.times_ms) and (latest := int(found.times_ms.max())) != NO_TIME:
-            self.latest_ms = max(latest, self.latest_ms or latest)
-        firsts = rows.place(found.offsets, found.keys)
+        firsts = rows.place(found.offsets, found.keys, found.times_ms.tolist())
         taken = np.flatnonzero(firsts != SKIPPED)
         offsets = np.asarray(found.offsets, np.int64)[taken]
         firsts, times = firsts[taken], found.times_ms[taken]
@@ -213,7 +213,7 @@ class Shard:
                 for slot in range(row.first, row.first + len(rows.feed.fields)):
                     self.tell(self._slots.learn_of(slot))
             self.changes.update(dict.fromkeys(self._keys_of(place, row)))
-            self.evicted.append(Evicted(rows.feed.stream(row.key, rows.feed.fields[0].name), offset - row.next_offset, len(row.since)))
+            self.evicted.append(Evicted(tuple(rows.feed.stream(row.key, field.name) for field in rows.feed.fields), offset - row.next_offset))
         rows.free_forgotten()
 
     def _published(self, event: DriftEvent, feed: Feed, field: int, since: int, offset: int) -> DriftEvent:

@@ -91,12 +91,13 @@ class Telemetry:
         self._meter.count("streamkl_relearned_streams_total")
         self._log.warning("state.relearned", stream=stream, why=why)
 
-    def stream_evicted(self, partition: Partition, stream: str, idle_records: int, number: int = 1) -> None:
-        """Streams were forgotten to keep the limit. stream: one of them, idle for so many records. number: how many."""
-        self._meter.count("streamkl_evictions_total", number)
-        self._gauges.drop([partition], stream)
-        if evicted := self._is_due(number, "evicted", str(partition)):
-            self._log.warning("stream.evicted", partition=str(partition), stream=stream, idle_records=idle_records, number=number, so_far=evicted)
+    def streams_evicted(self, partition: Partition, streams: Sequence[str], idle_records: int) -> None:
+        """Streams were forgotten to keep the limit: those of one key, idle for so many records."""
+        self._meter.count("streamkl_evictions_total", len(streams))
+        self._gauges.drop_streams(partition, streams)
+        if evicted := self._is_due(len(streams), "evicted", str(partition)):
+            where = {"partition": str(partition), "stream": streams[0], "idle_records": idle_records}
+            self._log.warning("stream.evicted", **where, number=len(streams), so_far=evicted)
 
     # ------------------------------------------------------------ records
 

@@ -2,13 +2,14 @@
 
 Rule 1: each byte of input earns a share of a byte of state; the row that needs the oldest record is saved first.
 Rule 2: a row that needs no record from farther back than `save_after_records` is not saved yet: it would soon have to be saved again.
-Rule 3: whatever was earned, no row may need a record from farther back than `replay_records`, or one that was taken longer than `replay_seconds`
-ago: the log may not have it any more.
+Rule 3: whatever was earned, no row may need a record from farther back than `replay_records`, or one that is older than `replay_seconds`
+by its timestamp: the log may not have it any more.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -17,35 +18,44 @@ from streamkl.service.record import Partition
 from streamkl.service.shard import Shard
 
 MOST_EARNED: Final = 1 << 20            # bytes of a partition that may be saved at once, so that a turn of the loop stays short
+MOST_FOR_AGE: Final = 1 << 17           # the same, of what is saved for its age alone
 MOST_OWED: Final = 8 << 20
 MARKS: Final = 16
 
 
 class Thrift:
-    """state_share: bytes of sketches per byte of input; infinite: everything is saved at once. The rest: see the rules. clock: seconds.
+    """state_share: bytes of sketches per byte of input; infinite: everything is saved at once. The rest: see the rules. clock: wall time in ms.
 
     Raw values of streams that learn, mature or drift are not counted: each is saved once, and only while there is something to learn.
     """
 
     def __init__(
         self, state_share: float, replay_records: int, save_after_records: int = 0, replay_seconds: float = math.inf,
-        clock: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = lambda: time.time() * 1000,
     ) -> None:
         self._share, self._replay_records, self._save_after_records = state_share, replay_records, save_after_records
         self._ages = Ages(replay_seconds, clock)
         self._earned: dict[Partition, float] = {}
 
-    def earn(self, partition: Partition, size: int) -> None:
-        """So many bytes of input were taken."""
+    def earn(self, partition: Partition, size: int, next_offset: int = 0, at_ms: int | None = None) -> None:
+        """So many bytes of input were taken, records below next_offset, the newest of this time (ms UTC; None: they have none)."""
         self._earned[partition] = min(self._earned.get(partition, 0.0) + size * self._share, MOST_EARNED)
+        self._ages.note(partition, next_offset, at_ms)
+
+    def forget(self, partition: Partition) -> None:
+        """The partition is read anew, or another's."""
+        self._earned.pop(partition, None)
+        self._ages.forget(partition)
 
     def save(self, partition: Partition, shard: Shard) -> int:
         """Save what may and what must be saved; return how many bytes that were."""
         earned, total, is_all = self._earned.get(partition, 0.0), 0, math.isinf(self._share)
-        must = shard.next_offset - self._replay_records
-        old = self._ages.older(partition, shard.next_offset)
-        may = max(shard.next_offset - self._save_after_records, old)
-        while is_all or (first := shard.replay_from) < must or (first < old and total < MOST_EARNED) or (first < may and earned > 0):
+        must = shard.next_offset - self._replay_records             # a row that needs an older record is saved whatever it costs,
+        old = self._ages.older(partition)                           # one that needs one that retention may take a few in each turn,
+        may = max(shard.next_offset - self._save_after_records, old)    # and one that needs an older one than this where it was earned
+        while (
+            is_all or (first := shard.replay_from) < must or (first < old and total < MOST_FOR_AGE) or (first < may and earned > 0)
+        ):
             saved = shard.save_oldest()
             if saved is None:
                 break
@@ -66,27 +76,36 @@ class Thrift:
 
 
 class Ages:
-    """Which offset of each partition was the next one `seconds` ago, to a sixteenth of it.
+    """Below which offset all records of a partition are older than so many seconds, by their own timestamps, to a sixteenth of it.
 
-    >>> times = iter([0.0, 10.0, 159.0, 160.0])
-    >>> ages = Ages(160.0, lambda: next(times))
-    >>> [ages.older(Partition("t", 0), offset) for offset in (5, 7, 9, 11)]
-    [-1, -1, -1, 5]
+    Retention goes by these, too, and a restart changes nothing in them. clock: wall time in ms; records without a time have no age.
+
+    >>> ages = Ages(160.0, lambda: 1_000_000)
+    >>> for offset, at_ms in ((5, 800_000), (7, 835_000), (9, 990_000)):
+    ...     ages.note(Partition("t", 0), offset, at_ms)
+    >>> ages.older(Partition("t", 0))
+    7
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._seconds, self._clock = seconds, clock
+        self._ms, self._clock = seconds * 1000, clock
         self._marks: dict[Partition, deque[tuple[float, int]]] = {}
+        self._older: dict[Partition, int] = {}
 
-    def older(self, partition: Partition, next_offset: int) -> int:
-        """Return the offset below which all was taken longer ago; -1: nothing was. Told the next offset of now."""
-        if math.isinf(self._seconds):
-            return -1
-        now, marks = self._clock(), self._marks.setdefault(partition, deque())
-        if not marks or now - marks[-1][0] >= self._seconds / MARKS or next_offset < marks[-1][1]:
-            if marks and next_offset < marks[-1][1]:        # it is read anew
-                marks.clear()
-            marks.append((now, next_offset))
-        while len(marks) > 1 and now - marks[1][0] >= self._seconds:
-            marks.popleft()
-        return marks[0][1] if now - marks[0][0] >= self._seconds else -1
+    def note(self, partition: Partition, next_offset: int, at_ms: int | None) -> None:
+        """Records below this offset were taken, the newest of this time."""
+        marks = self._marks.setdefault(partition, deque())
+        if at_ms is not None and at_ms >= 0 and (not marks or at_ms - marks[-1][0] >= self._ms / MARKS):
+            marks.append((at_ms, next_offset))
+
+    def older(self, partition: Partition) -> int:
+        """Return the offset below which all are older; -1: it is not known of any."""
+        marks, oldest = self._marks.get(partition, ()), self._clock() - self._ms
+        while marks and marks[0][0] <= oldest:
+            self._older[partition] = marks.popleft()[1]
+        return self._older.get(partition, -1)
+
+    def forget(self, partition: Partition) -> None:
+        """It is read anew, or another's."""
+        self._marks.pop(partition, None)
+        self._older.pop(partition, None)

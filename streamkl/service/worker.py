@@ -27,6 +27,7 @@ from streamkl.service.watchdog import Watchdog
 from streamkl.service.work import UnitOfWork
 
 FIRST_RETRY_SECONDS: Final = 0.5
+LEARNING_PART: Final = 0.6              # of the time to shut down, at most; the rest is for commits
 THAWING_SLICE: Final = 100
 SLICE_BYTES: Final = 4 << 20            # of sketches that one commit of the end saves
 
@@ -47,6 +48,7 @@ class Worker:
         self._stop = threading.Event()
         self._membership: object = None
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, clock()
+        self._paused_from = clock()
         self._restored: set[Partition] = set()          # of which no record was taken since
         self._is_paused = self._is_ended = self._is_settled = False
         self._bad: RecordError | None = None
@@ -86,7 +88,7 @@ class Worker:
         self._is_ended = arrivals.is_end and self._holding.is_complete and not self._holding.slots.held
         self._restore()                     # after the records are taken: what it raises must not lose them
         self._learn(self._clock() + self._pace.learning_seconds)
-        is_due = self._is_commit_due()
+        self._paused_from, is_due = self._clock(), self._is_commit_due()
         if is_due or self._source.is_replayable:        # of a pipe everything is saved with each commit, and only then
             with self._stages.of("snapshot"):
                 self._save()
@@ -100,11 +102,13 @@ class Worker:
     def _rebalance(self, arrivals: Arrivals) -> None:
         if arrivals.membership is not None:
             self._membership = arrivals.membership
-        if arrivals.gained or arrivals.lost or arrivals.runs:
+        if arrivals.gained or arrivals.lost or arrivals.runs or arrivals.membership is not None:
             self._is_settled = True                     # the group has told us what is ours
         if arrivals.gained or arrivals.lost:
             self._holding.rebalance(arrivals.gained, arrivals.lost)
             self._watchdog.forget(arrivals.lost)
+            for partition in arrivals.lost:
+                self._thrift.forget(partition)
 
     def _restore(self) -> None:
         """Restore one partition of those that were gained, so that polls go on; it is read from where its state ends."""
@@ -114,6 +118,7 @@ class Worker:
         with self._stages.of("restore"):
             partition = self._holding.restore_next()
         self._restored.add(partition)
+        self._thrift.forget(partition)
         if self._is_paused:
             self._source.pause([partition])
 
@@ -137,10 +142,10 @@ class Worker:
         shard.take(run.records, self._telemetry.values_refused)
         self._telemetry.records_taken(run.partition, len(run.records), size)
         self._records += len(run.records)
-        self._thrift.earn(run.partition, size)
+        self._thrift.earn(run.partition, size, shard.next_offset, run.records[-1].timestamp)
         self._watchdog.moved(run.partition)
         for evicted in shard.evicted:
-            self._telemetry.stream_evicted(run.partition, evicted.stream, evicted.idle_offsets, evicted.streams)
+            self._telemetry.streams_evicted(run.partition, evicted.streams, evicted.idle_offsets)
         shard.evicted = []
         if len(shard.refused) > before:
             self._refuse(run, before)
@@ -190,51 +195,69 @@ class Worker:
             self._source.resume(list(self._holding.shards))
 
     def _commit(self) -> None:
-        began, readings = self._clock(), self._readings.ready()
+        readings = self._readings.ready()
         if not (self._records or readings or self._holding.has_changes):
-            self._committed_at = began
+            self._committed_at = self._clock()
             return
         with self._stages.of("commit"):
             unit = self._holding.unit(readings, self._membership)
             self._stand(unit)
         letters = self._holding.committed(unit)
         self._readings.committed(unit.readings)
-        seconds = self._clock() - began
+        seconds = self._clock() - self._paused_from      # with what was saved right before
         self._telemetry.work_committed(
             list(unit.replay_from), self._records, self._holding.streams, self._state_bytes, len(unit.events), letters, seconds)
         self._telemetry.readings_published(unit.readings)
         self._forget_unit()
 
     def _stand(self, unit: UnitOfWork) -> None:
-        """Commit a unit; where it may not stand, forget all that came since the last one, and restore."""
-        try:
-            self._checkpoint.commit(unit)
-        except Unavailable:
-            self._holding.drop_all()            # restoring begins to read again, so that nothing stays paused
-            self._readings.forget()
-            self._forget_unit()
-            self._is_paused = False
-            raise
+        """Commit a unit. Where it may not stand, forget all that came since the last one and restore; of a pipe, which cannot, try again."""
+        retry = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                return self._checkpoint.commit(unit)
+            except Unavailable as error:
+                if self._source.is_replayable or self._stop.is_set():
+                    self._forget_all()
+                    raise
+                self._telemetry.unavailable("state", str(error), retry)
+                self.turned_at = self._clock()
+                self._stop.wait(retry)
+                retry = min(2 * retry, self._pace.longest_retry_seconds)
+
+    def _forget_all(self) -> None:
+        """What was taken since the last commit does not stand. Restoring begins to read again, so that nothing stays paused."""
+        self._holding.drop_all()
+        self._readings.forget()
+        self._forget_unit()
+        self._is_paused = False
 
     def _forget_unit(self) -> None:
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, self._clock()
 
     def _finish(self) -> None:
         """Let what waits learn, save all that is not saved, and commit it. Raises Unavailable where the time does not suffice for the events."""
-        until = self._clock() + self._pace.shutdown_seconds
+        began = self._clock()
+        until = began + self._pace.shutdown_seconds
         self.is_ready = False
-        self._learn(until)
+        self._learn(began + LEARNING_PART * self._pace.shutdown_seconds)
         if self._holding.slots.held:
             raise Unavailable(f"the unit of work was not finished in {self._pace.shutdown_seconds:g} s; its records come again with the next start")
         if self._is_ended:
             self._readings.gather_rest()
         is_all = False
         while not is_all:
+            self.turned_at = self._paused_from = self._clock()
             saved, is_all = self._thrift.save_all(self._holding.shards, SLICE_BYTES)
             self._state_bytes += saved
             self._commit()
             if self._clock() >= until:
                 return
+
+    @property
+    def unsaved(self) -> int:
+        """How many keys' sketches are not saved as they are now: a restart replays records for them."""
+        return sum(shard.unsaved for shard in self._holding.shards.values())
 
     def close(self) -> None:
         """Let go of the source and the checkpoint, though they may be away."""
