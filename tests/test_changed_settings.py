@@ -396,7 +396,8 @@ def test_what_a_stream_held_goes_with_it():
 @pytest.fixture(scope="module")
 def stored() -> MemoryStore:
     store = MemoryStore()
-    live(store, log_of(normal(1300)), feed("x", warmup=1200), feed("y", name="other"))      # chunks of values
+    live(store, log_of(normal(1300)), feed("x", warmup=1500), feed("y", name="other"))
+    assert sum(b"\xa1v" in key for key in store.entries[PLACE]) == 2     # chunks of values
     return store
 
 
@@ -406,11 +407,11 @@ def test_a_newer_format_is_refused_by_its_number(stored, newer):
     key, entry = (PROGRESS_KEY, Progress(2, 1, 1)) if newer == "progress" else (row_key("pay", "k0"), StoredRow(2, 5, []))
     store.entries[PLACE][key] = encoded(key, entry)
     with pytest.raises(StateError, match="format version 2, this release reads 1"):
-        live(store, log_of(normal(1400)), feed("x", warmup=1200), feed("y", name="other"))
+        live(store, log_of(normal(1400)), feed("x", warmup=1500), feed("y", name="other"))
 
 
 def test_whatever_byte_of_whatever_entry_is_damaged_it_is_refused_with_the_remedy(stored):
-    feeds, log = (feed("x", warmup=1200), feed("y", name="other")), log_of(normal(1340))
+    feeds, log = (feed("x", warmup=1500), feed("y", name="other")), log_of(normal(1340))
     tried = 0
     for key, value in stored.entries[PLACE].items():
         damaged = [(key[:i] + bytes([key[i] ^ mask]) + key[i + 1:], value) for i in range(len(key)) for mask in (1, 0x80)]
@@ -429,7 +430,15 @@ def test_an_entry_that_is_missing_is_refused(stored):
     for key in stored.entries[PLACE]:
         entries = {name: value for name, value in stored.entries[PLACE].items() if name != key}
         with pytest.raises(StateError, match="--discard-state"):
-            live(MemoryStore(entries={PLACE: entries}), log_of(normal(1340)), feed("x", warmup=1200), feed("y", name="other"))
+            live(MemoryStore(entries={PLACE: entries}), log_of(normal(1340)), feed("x", warmup=1500), feed("y", name="other"))
+
+
+def test_two_chunks_of_values_in_each_others_place_are_refused(stored):
+    entries = dict(stored.entries[PLACE])
+    one, other = (key for key in entries if b"\xa1v" in key)
+    entries[one], entries[other] = entries[other], entries[one]
+    with pytest.raises(StateError, match="--discard-state 'pay/k0/x'"):
+        live(MemoryStore(entries={PLACE: entries}), log_of(normal(1340)), feed("x", warmup=1500), feed("y", name="other"))
 
 
 def test_the_checksum_of_a_row_covers_its_key():

@@ -17,10 +17,14 @@ from streamkl import Detector
 from streamkl.adapters.json_record_decoder import JsonRecordDecoder
 from streamkl.adapters.memory import MemoryLog, MemoryStore
 from streamkl.detect.pieces import join
+from streamkl.detect.slots import Slots
 from streamkl.service.entries import understood
 from streamkl.service.feed import Feed, Field
 from streamkl.service.pace import Pace
-from streamkl.service.record import Partition
+from streamkl.service.record import Partition, PlainRecord
+from streamkl.service.rows import Row
+from streamkl.service.shard import Shard
+from streamkl.service.thrift import Thrift
 
 PLACE = Partition("topic", 0)
 BAD = "!"
@@ -108,3 +112,41 @@ def test_whatever_steps_crashes_come_at_who_was_idle_longest_goes(keys, rows_max
             if not steps.died_at:
                 break
         assert step > 20
+
+
+def record(offset: int, key: str) -> PlainRecord:
+    return PlainRecord(*PLACE, offset, None, key.encode(), json.dumps({"k": key, "x": offset}).encode())
+
+
+def counted(*_: object) -> None:
+    """Faults are not what is tested here."""
+
+
+def test_after_a_replay_who_was_idle_longest_goes_by_offset_and_not_by_the_order_of_the_store():
+    shard = Shard("test", PLACE, tiny_feeds(2)[:1], Slots(), processed=12)
+    for key, next_offset in (("a", 10), ("b", 5)):
+        shard.rows[0].restore(Row(key, next_offset, [next_offset], [None]), {"x": None})
+    shard.begin(8)
+    shard.take([record(8, "a"), record(9, "a")], counted)               # both are in its row
+    shard.take([record(11, "z"), record(12, "c")], counted)             # z was nobody when the twelve were processed
+    assert [row.key for row in shard.rows[0]] == ["a", "c"]
+
+
+def test_a_stream_that_goes_while_it_waits_to_learn_tells_first_what_it_was_due_to_tell():
+    (feed, _) = tiny_feeds(1)
+    feed = feed._replace(fields=(Field("x", "x", Detector(warmup=100, extend=1)),))
+    shard = Shard("test", PLACE, [feed], Slots())
+    shard.begin(0)
+    shard.take([record(i, "a" if i < 105 else "b") for i in range(110)], counted)
+    assert [(told.offset, told.event.kind, told.event.stream) for told in shard.told] == [(99, "reference.learned", "one/a/x")]
+
+
+def test_all_is_saved_at_the_end_slice_by_slice():
+    shard = Shard("test", PLACE, tiny_feeds(9), Slots())
+    shard.begin(0)
+    shard.take([record(i, "abcd"[i % 4]) for i in range(40)], counted)
+    thrift, is_all, calls = Thrift(0.0, 10**9), False, 0
+    while not is_all:
+        _, is_all = thrift.save_all({PLACE: shard}, 1)
+        calls += 1
+    assert (shard.replay_from, calls) == (40, 9)
