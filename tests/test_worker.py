@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -346,3 +347,110 @@ def test_records_that_retention_took_are_refused_with_the_remedy_and_discarding_
     run(log, one_feed(), PLAIN, store=store, policy=Policy(discard=("*",)))
     assert understood(P0, store.entries[P0]).progress.processed == 600
     assert list(understood(P0, store.entries[P0]).rows) == [("s", "k1")]
+
+
+def test_reading_goes_on_where_a_commit_fails_that_waited_for_learning():
+    keys = 40
+    log = numbers_log(keys * 130, keys)
+    store = MemoryStore()
+    pace = PLAIN._replace(learning_seconds=0.0, commit_every_records=keys * 105, longest_retry_seconds=0.0)
+    source = SteppedSource(MemorySource(log, (500,), ends=True), lambda step: None)
+    worker = life(source, Away(MemoryCheckpoint(store), "commit", {0}), pace, one_feed(extend=1, mature_until=0))
+    worker._stop.wait = lambda seconds: None
+    for _ in range(1000):
+        turn(worker)
+        if worker._is_ended:
+            break
+    worker._finish()
+    assert understood(P0, store.entries[P0]).progress.processed == keys * 130
+
+
+def turn(worker: Worker) -> None:
+    with suppress(Unavailable):
+        worker._turn()
+
+
+def test_a_pipe_keeps_its_unit_until_it_stands():
+    log = numbers_log(2000)
+    calm, _ = run(log, one_feed(), PLAIN)
+
+    class Pipe(MemorySource):
+        is_replayable = False
+
+        def start(self, partition, offset):
+            assert not self._positions.get(partition), "a pipe was read anew"
+            return super().start(partition, offset)
+
+    store = MemoryStore()
+    worker = life(Pipe(log, (90,), ends=True), Away(MemoryCheckpoint(store), "commit", {1, 2, 5}), PLAIN, one_feed())
+    worker._stop.wait = lambda seconds: None
+    worker.run()
+    assert [event.id for event in store.events] == [event.id for event in calm.events]
+    assert store.entries == calm.entries
+
+
+def test_a_file_that_ends_while_streams_wait_to_learn_is_finished_whatever_the_time_to_shut_down():
+    keys = 30
+    log = numbers_log(keys * 110, keys)
+    store = MemoryStore()
+    pace = PLAIN._replace(commit_every_records=10**9, learning_seconds=0.0, shutdown_seconds=1e-9)
+    life(MemorySource(log, (keys * 110,), ends=True), MemoryCheckpoint(store), pace, one_feed(extend=1)).run()
+    assert sum(event.kind == "reference.learned" for event in store.events) == keys
+
+
+def test_polls_go_on_between_partitions_that_are_restored_and_only_then_it_is_ready():
+    log = MemoryLog()
+    for number in range(5):
+        log.append(Partition("topic", number), b'{"k": "a", "x": 1}')
+    steps = []
+    worker = life(SteppedSource(MemorySource(log), steps.append), MemoryCheckpoint(MemoryStore()), PLAIN, one_feed())
+    assert not worker.is_ready
+    ready = []
+    for _ in range(7):
+        worker._turn()
+        ready.append(worker.is_ready)
+    assert steps[:9] == ["poll", "polled", "start"] * 3
+    assert ready == [False, False, False, False, True, True, True]
+
+
+def test_a_bad_record_that_was_skipped_does_not_stop_a_replay():
+    log = numbers_log(300)
+    log.append(P0, b"{")
+    for i in range(300):
+        log.append(P0, json.dumps({"k": f"k{i % 10}", "x": float(i)}).encode())
+    store = MemoryStore()
+    worker = life(MemorySource(log, (100,)), MemoryCheckpoint(store), PLAIN._replace(on_bad_record="skip", state_share=0.0), one_feed())
+    for _ in range(6):
+        worker._turn()
+    progress = understood(P0, store.entries[P0]).progress
+    assert progress.replay_from == 0
+    assert progress.processed > 301
+    life(MemorySource(log, (100,), ends=True), MemoryCheckpoint(store), PLAIN._replace(on_bad_record="stop"), one_feed()).run()
+    assert understood(P0, store.entries[P0]).progress.processed == 601
+
+
+def test_a_unit_of_large_bad_records_is_committed_before_it_is_large():
+    log = MemoryLog()
+    for _ in range(40):
+        log.append(P0, b"x" * 1_000_000)
+    sizes = []
+
+    class Watched(MemoryCheckpoint):
+        def commit(self, work):
+            sizes.append(sum(len(letter.record.value) for letter in work.dead_letters))
+            super().commit(work)
+
+    life(MemorySource(log, (2,), ends=True), Watched(MemoryStore()), PLAIN._replace(commit_every_records=10**9), one_feed()).run()
+    assert sum(sizes) == 40_000_000
+    assert max(sizes) <= 6_000_000
+
+
+def test_an_unknown_lag_is_no_reason_to_stop():
+    log = numbers_log(900)
+    store = MemoryStore()
+    source = Away(MemorySource(log, (100,), ends=True), "lags", set(range(1000)))
+    worker, meter = metered(source, MemoryCheckpoint(store), PLAIN._replace(lag_every_seconds=0.0), one_feed(), ticking())
+    worker._stop.wait = None            # waiting would be an error
+    worker.run()
+    assert meter.value("streamkl_unavailable_total", what="lag") > 3
+    assert understood(P0, store.entries[P0]).progress.processed == 900
