@@ -454,3 +454,14 @@ def test_an_unknown_lag_is_no_reason_to_stop():
     worker.run()
     assert meter.value("streamkl_unavailable_total", what="lag") > 3
     assert understood(P0, store.entries[P0]).progress.processed == 900
+
+
+def test_it_is_not_ready_while_a_partition_that_came_later_is_restored():
+    log = filled_log(seed=6, length=300)
+    seen = []
+    rebalances = {0: Rebalance(gained=(P0,)), 4: Rebalance(gained=(P1,))}
+    source = SteppedSource(MemorySource(log, (20,), rebalances), lambda step: seen.append(worker.is_ready) if step == "start" else None)
+    worker = life(source, MemoryCheckpoint(MemoryStore()), PLAIN, feeds())
+    ready = [worker._turn() or worker.is_ready for _ in range(8)]
+    assert ready[2:] == [True] * 6
+    assert seen == [False, False]
