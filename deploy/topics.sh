@@ -17,6 +17,7 @@ if [ $# -ne 3 ] || [ -z "${BOOTSTRAP:-}" ]; then
 fi
 application=$1 input=$2 partitions=$3
 day=86400000
+largest=2097152
 
 kafka() {
     tool=$1
@@ -39,20 +40,20 @@ allow() {
     kafka kafka-acls.sh --add --allow-principal "User:$user" "$@" >/dev/null
 }
 
-topic "$application.drift" retention.ms=$((90 * day))
-topic "$application.divergence" retention.ms=$((14 * day))
-# A dead letter is the record as it came plus headers, so it may be larger than the record.
-topic "$application.dead-letters" retention.ms=$((14 * day)) max.message.bytes=2097152
+topic "$application.drift" retention.ms=$((90 * day)) max.message.bytes=$largest
+topic "$application.divergence" retention.ms=$((14 * day)) max.message.bytes=$largest
+# A dead letter is the record as it came plus headers, so it may be larger than the record; where it is larger than this its value is cut.
+topic "$application.dead-letters" retention.ms=$((14 * day)) max.message.bytes=$largest
 # The state is read from its beginning at every start: small segments, cleaned early, keep it short. Only closed segments are cleaned.
 topic "$application.state" cleanup.policy=compact segment.bytes=33554432 segment.ms=$((day / 24)) min.cleanable.dirty.ratio=0.1 \
-    delete.retention.ms=$day max.message.bytes=2097152
+    delete.retention.ms=$day max.message.bytes=8388608
 
 # READ and WRITE allow DESCRIBE too. Nobody may make topics.
 if [ -n "${DETECTOR:-}" ]; then
     allow "$DETECTOR" --operation READ --topic "$input" --topic "$application.state" --group "$application"
     allow "$DETECTOR" --operation WRITE --topic "$application.drift" --topic "$application.divergence" \
         --topic "$application.dead-letters" --topic "$application.state"
-    allow "$DETECTOR" --operation DESCRIBECONFIGS --topic "$application.state"
+    allow "$DETECTOR" --operation DESCRIBECONFIGS --topic "$application.state" --topic "$application.dead-letters"
     allow "$DETECTOR" --operation WRITE --transactional-id "$application." --resource-pattern-type prefixed
 fi
 if [ -n "${CORRECTORS:-}" ]; then

@@ -2,7 +2,8 @@
 
 Rule 1: all of a unit stands, or nothing: readers of committed transactions never see a part.
 Rule 2: who is no member of the group any more commits nothing: offsets go with the membership of the records, and the broker compares it.
-Rule 3: who was fenced stops: another process has our place, and may have restored what we would write.
+Rule 3: a bad record never stops a unit: a dead letter is made as small as its topic asks, see `kafka_dead_letters`.
+Rule 4: who was fenced stops: another process has our place, and may have restored what we would write.
 """
 
 from __future__ import annotations
@@ -13,20 +14,17 @@ from typing import Any, Final, Protocol
 from kafka import TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
+from streamkl.adapters.kafka_dead_letters import DEFAULT_BYTES, sendable
 from streamkl.adapters.kafka_state import KafkaState, state_key
-from streamkl.adapters.kafka_transactions import TIMEOUT_SECONDS, Transactions
+from streamkl.adapters.kafka_transactions import REQUEST_BYTES, TIMEOUT_SECONDS, Transactions
 from streamkl.detect.event import DriftEvent
 from streamkl.errors import StateError, Unavailable
-from streamkl.service.alerts import dead_letter
 from streamkl.service.cloud_events import Message
 from streamkl.service.record import Partition
-from streamkl.service.work import DeadLetter, Reading, Restored, UnitOfWork
+from streamkl.service.work import Reading, Restored, UnitOfWork
 
 STEPS: Final = ("begin", "events", "dead_letters", "readings", "changes", "flush", "offsets", "commit", "committed")
 """`at_step` is called with each, before the step is done; with the last when the unit stands."""
-
-NO_VALUE: Final = ("streamkl_value", b"null")
-"""Header of a dead letter that had neither key nor value, which the client refuses to send: its value is empty instead."""
 
 
 class Publisher(Protocol):
@@ -73,6 +71,7 @@ class KafkaCheckpoint:
         self._transactions = Transactions(settings, f"{application}.{instance}", transaction_timeout_seconds)
         self._state = KafkaState(settings, state_topic, group)
         self._partitions = 0
+        self._letter_bytes = DEFAULT_BYTES
 
     def restore(self, partition: Partition) -> Restored:
         """Return the group's offset of a partition and all entries that are committed of it.
@@ -82,7 +81,7 @@ class KafkaCheckpoint:
         """
         self._transactions.open()
         if partition.number >= self._partitions:
-            self._partitions = self._state.check(self._topics, self._outputs)
+            self._check()
         if partition.number >= self._partitions:
             raise StateError(f"{partition} is kept in partition {partition.number} of {self._state_topic}, which has {self._partitions}; add some")
         offset = self._state.committed(partition)
@@ -106,6 +105,13 @@ class KafkaCheckpoint:
         self._transactions.close()
         self._state.close()
 
+    def _check(self) -> None:
+        """Look at all topics; ask what the one of the dead letters takes."""
+        partitions = self._state.check(self._topics, self._outputs)
+        if self._dead_letters_topic is not None:
+            self._letter_bytes = min(REQUEST_BYTES, self._state.topics.message_bytes_max(self._dead_letters_topic) or DEFAULT_BYTES)
+        self._partitions = partitions
+
     def _write(self, work: UnitOfWork, group: ConsumerGroupMetadata) -> None:
         at_step, transactions = self._at_step, self._transactions
         at_step("begin")
@@ -114,7 +120,8 @@ class KafkaCheckpoint:
         transactions.send(self._events_topic, map(self._publisher.drift_event, work.events))
         at_step("dead_letters")
         if self._dead_letters_topic is not None:
-            transactions.send(self._dead_letters_topic, (_sendable(letter, self._application) for letter in work.dead_letters))
+            letters = (sendable(letter, self._application, self._letter_bytes) for letter in work.dead_letters)
+            transactions.send(self._dead_letters_topic, letters)
         at_step("readings")
         if self._readings_topic is not None:
             transactions.send(self._readings_topic, map(self._publisher.reading, work.readings))
@@ -146,10 +153,3 @@ def _membership(membership: object, group: str) -> ConsumerGroupMetadata:
 def _state_messages(partition: Partition, changes: Mapping[bytes, bytes | None]) -> Iterable[Message]:
     prefix = state_key(partition, b"")
     return (Message(prefix + key, value, []) for key, value in changes.items())
-
-
-def _sendable(letter: DeadLetter, application: str) -> Message:
-    """Return a dead letter as the client takes it: a header without a value has an empty one; one without key and value has an empty value."""
-    key, value, headers = dead_letter(letter, application)
-    headers = [(name, b"" if text is None else bytes(text)) for name, text in headers]
-    return Message(key, b"", [*headers, NO_VALUE]) if key is None and value is None else Message(key, value, headers)

@@ -30,7 +30,7 @@ from kafka.protocol.producer import EndTxnRequest
 
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
-from streamkl.adapters.kafka_topics import STATE_SETTINGS
+from streamkl.adapters.kafka_topics import OUTPUT_SETTINGS, STATE_SETTINGS
 from streamkl.service.finding import Finding, fault, ok, warning
 from streamkl.service.record import Record
 from streamkl.service.sample import Expected, judged
@@ -135,7 +135,8 @@ class _Broker:
             return fault(f"{name}: we may not see it; allow {' and '.join(needed)} on it, and make sure that it is there")
         if error is not UnknownTopicOrPartitionError:
             return fault(f"{name}: {explained(error(), 'looking for it')}")
-        more = f"--partitions {partitions} {STATE_SETTINGS}" if partitions else "--partitions N"
+        settings = f" {OUTPUT_SETTINGS}" if needed == ("WRITE",) else ""
+        more = f"--partitions {partitions} {STATE_SETTINGS}" if partitions else f"--partitions N{settings}"
         return fault(f"{name}: is not there; create it with: kafka-topics --bootstrap-server {self._servers} --create --topic {name} {more}")
 
     @staticmethod

@@ -47,13 +47,13 @@ class KafkaState:
         self._topic = topic
         self._group = group
         self._stall_seconds = stall_seconds
-        self._topics = Topics(settings)
+        self.topics = Topics(settings)
         self._consumer: Any = None
 
     def check(self, inputs: Sequence[str], outputs: Sequence[str]) -> int:
         """Return the number of partitions of the state topic; raises where it or another topic of ours is of no use, see `Topics`."""
-        self._topics.check_output(outputs)
-        return self._topics.check_state(self._topic, inputs)
+        self.topics.check_output(outputs)
+        return self.topics.check_state(self._topic, inputs)
 
     def committed(self, partition: Partition) -> int | None:
         """Return the group's offset, None where it has none; an offset of an open transaction is waited for."""
@@ -64,7 +64,7 @@ class KafkaState:
     def entries(self, partition: Partition) -> dict[bytes, bytes]:
         """Return key -> value as they are committed now, those of this topic."""
         prefix, number = state_key(partition, b""), partition.number
-        end, start = self._topics.end(self._topic, number), self._topics.start(self._topic, number)
+        end, start = self.topics.end(self._topic, number), self.topics.start(self._topic, number)
         entries: dict[bytes, bytes] = {}
         skip = len(prefix)
         for record in self._records(number, start, end):
@@ -80,7 +80,7 @@ class KafkaState:
     def close(self) -> None:
         """Disconnect."""
         consumer, self._consumer = self._consumer, None
-        self._topics.close()
+        self.topics.close()
         if consumer is not None:
             try:
                 consumer.close(autocommit=False, timeout_ms=0)

@@ -16,10 +16,16 @@ from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
 from streamkl.errors import ConfigError, StateError, Unavailable
 
+OUTPUT_SETTINGS = "--config max.message.bytes=2097152"
+"""Of a topic that is only written; deploy/topics.sh says the same. A dead letter is the record as it came plus headers, so larger than it."""
 STATE_SETTINGS = " ".join(
     f"--config {setting}"
-    for setting in ("cleanup.policy=compact", "segment.bytes=67108864", "min.cleanable.dirty.ratio=0.1", "max.message.bytes=8388608")
+    for setting in (
+        "cleanup.policy=compact", "segment.bytes=33554432", "segment.ms=3600000", "min.cleanable.dirty.ratio=0.1", "delete.retention.ms=86400000",
+        "max.message.bytes=8388608",
+    )
 )
+"""Of the state topic; deploy/topics.sh says the same, and why."""
 
 
 class Topics:
@@ -60,7 +66,7 @@ class Topics:
                 f"state topic {state} has {counts[state]} partitions and {largest} has {most}, but partition n of an input is kept in partition n; "
                 f"{self._remedy(state, counts[state], most)}"
             )
-        policy = self._cleanup_policy(state)
+        policy = self._setting(state, "cleanup.policy")
         if policy not in (None, "compact"):
             change = f"kafka-configs {self._where} --alter --entity-type topics --entity-name {state} --add-config cleanup.policy=compact"
             raise ConfigError(f"state topic {state} has cleanup.policy={policy}, so that state would be deleted with time; run: {change}")
@@ -71,7 +77,13 @@ class Topics:
         counts = self.partitions(topics)
         for topic in topics:
             if topic not in counts:
-                raise ConfigError(f"topic {topic} is not there, or we have no right to it; create it with: {self._creation(topic, 1)}")
+                creation = self._creation(topic, 1, OUTPUT_SETTINGS)
+                raise ConfigError(f"topic {topic} is not there, or we have no right to it; create it with: {creation}")
+
+    def message_bytes_max(self, topic: str) -> int | None:
+        """Return how large a batch of messages may be that the topic takes; None where we have no right to see it."""
+        told = self._setting(topic, "max.message.bytes")
+        return None if told is None else int(told)
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset behind the last record of a partition, of committed transactions or not."""
@@ -103,13 +115,13 @@ class Topics:
             return f"add some: kafka-topics {self._where} --alter --topic {state} --partitions {most}"
         return f"make it anew with {most}, or take another name of it; streams are then learnt anew"
 
-    def _cleanup_policy(self, topic: str) -> str | None:
-        """Return cleanup.policy; None where we have no right to see it, which is no fault."""
-        wanted = ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": None})
+    def _setting(self, topic: str, name: str) -> str | None:
+        """Return a setting of a topic; None where we have no right to see it, which is no fault."""
+        wanted = ConfigResource(ConfigResourceType.TOPIC, topic, {name: None})
         with in_our_words(f"looking at the settings of {topic}"):
             told = self._client().describe_configs([wanted], config_filter="all")
-        policy = told.get("topic", {}).get(topic, {}).get("cleanup.policy")
-        return None if policy is None else str(policy["value"])
+        found = told.get("topic", {}).get(topic, {}).get(name)
+        return None if found is None or found["value"] is None else str(found["value"])
 
     def _client(self) -> Any:
         if self._admin is None:

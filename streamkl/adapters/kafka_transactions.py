@@ -5,8 +5,9 @@ What the library (3.0.12) leaves to its caller, and what is therefore done here:
 Rule 1: no step waits for ever. The library's own commit, abort and sending of offsets do where the broker is away.
 Rule 2: before a commit every message is known to be written. The library commits without those that were given up after their delivery timeout,
 and, where a batch lost its sequence while the commit was under way, commits nothing and reports success.
-Rule 3: fenced after the transaction timed out is not fenced by a successor: the broker itself ends what is open for too long.
-Rule 4: a producer that cannot abort is thrown away, with its thread; the next one first ends what the old one left open.
+Rule 3: a batch that a topic finds too large is halved and sent again; the library's flush ends with an error meanwhile, and is called again.
+Rule 4: fenced after the transaction timed out is not fenced by a successor: the broker itself ends what is open for too long.
+Rule 5: a producer that cannot abort is thrown away, with its thread; the next one first ends what the old one left open.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from streamkl.adapters.kafka_client import connected
@@ -57,7 +58,7 @@ class Transactions:
             "metrics_enabled": False,
         }
         self._producer: Any = None
-        self._sent: list[Any] = []
+        self._sent: list[tuple[str, Any]] = []    # topic, and what becomes of the message
         self._begun_at = 0.0
 
     def open(self) -> None:
@@ -85,16 +86,19 @@ class Transactions:
         with self._step(f"writing to {topic}"):
             send, sent = self._producer.send, self._sent
             for key, value, headers in messages:
-                sent.append(send(topic, value=value, key=key, headers=headers, partition=partition))
+                sent.append((topic, send(topic, value=value, key=key, headers=headers, partition=partition)))
 
     def flush(self) -> None:
         """Return when every message is written."""
         with self._step("writing"):
-            self._producer.flush(timeout=STEP_SECONDS)
             sent, self._sent = self._sent, []
-            for future in sent:
-                if not future.succeeded():
-                    raise future.exception or KafkaTimeoutError("a message was not written")
+            self._flush_all(sent)
+        failed = [(topic, future.exception) for topic, future in sent if not future.succeeded()]
+        if failed:
+            first = self._manager().last_error
+            topic, error = next((one for one in failed if type(one[1]) is type(first)), failed[0])
+            with self._step(f"writing to {topic}"):
+                raise error or KafkaTimeoutError("a message was not written")
 
     def offsets(self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata) -> None:
         """Add the group's offsets to the transaction. A group that has gone on to another generation refuses them."""
@@ -122,6 +126,18 @@ class Transactions:
         producer, self._producer = self._producer, None
         if producer is not None:
             _discard(producer)
+
+    def _flush_all(self, sent: list[tuple[str, Any]]) -> None:
+        """Return when nothing is on its way, or time is up."""
+        deadline = monotonic() + STEP_SECONDS
+        while (left := deadline - monotonic()) > 0:
+            try:
+                self._producer.flush(timeout=left)
+            except UnknownError:
+                if self._manager().last_error is not None:
+                    raise
+            if all(future.is_done for _, future in sent):
+                return
 
     def _manager(self) -> Any:
         """Return the part of the producer whose results can be waited for in bounded time; the producer's own methods wait for ever."""

@@ -154,7 +154,11 @@ def reading_data(reading: Reading) -> dict[str, object]:
 
 
 def dead_letter(letter: DeadLetter, application: str) -> Message:
-    """Return a record as it came - key, value, headers in order -, and behind its own headers those that say why and from where."""
+    """Return a record as it came - key, value, headers in order -, and behind its own headers those that say why and from where.
+
+    It may be larger than its topic takes: whoever sends it cuts it then, and says so: `streamkl_value_bytes`, `streamkl_key_bytes` are the true
+    lengths of a value or key that was cut, `streamkl_headers_left_out` how many of the record's own headers are missing.
+    """
     record = letter.record
     told = {
         "reason": letter.reason,
