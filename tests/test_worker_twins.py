@@ -25,6 +25,7 @@ from streamkl.adapters.json_record_decoder import JsonRecordDecoder
 from streamkl.adapters.memory import MemoryCheckpoint, MemoryLog, MemorySource, MemoryStore, Rebalance
 from streamkl.adapters.sqlite_checkpoint import SqliteCheckpoint
 from streamkl.detect.pieces import join
+from streamkl.errors import Unavailable
 from streamkl.service.entries import understood
 from streamkl.service.feed import Feed, Field
 from streamkl.service.pace import Pace
@@ -266,3 +267,26 @@ def test_partitions_that_are_handed_back_and_forth_change_nothing(seed, moves, p
     assert offsets_of_dead_letters(rough) == offsets_of_dead_letters(calm)
     assert rough.entries == calm.entries
     assert rough.replay_from == calm.replay_from
+
+
+@pytest.mark.parametrize("taken", [3, 10, 40])
+@pytest.mark.parametrize("unnoticed", [0, 1, 30])
+def test_who_does_not_notice_that_a_partition_was_taken_in_the_middle_of_a_unit_changes_nothing(taken, unnoticed):
+    log = filled_log(7, length=1200)
+    calm, _ = run(log, feeds(100), OFTEN._replace(commit_every_records=10**9), poll_sizes=(10_000,))
+    scripts = [{0: Rebalance((P0, P1)), taken + unnoticed: Rebalance(lost=(P0,))}, {taken: Rebalance((P0,))}]
+    store = MemoryStore()
+    checkpoint = MemoryCheckpoint(store)
+    paces = [OFTEN._replace(commit_every_records=every) for every in (200, 1)]   # the second commits with the turn in which it has a record
+    workers = [life(MemorySource(log, (7,), script, ends=True), checkpoint, pace, feeds(100)) for script, pace in zip(scripts, paces, strict=True)]
+    for _ in range(200):
+        for worker in workers:
+            with suppress(Unavailable):
+                worker._turn()
+    for worker in reversed(workers):
+        worker.run()
+        worker.close()
+    assert ids_by_partition(store) == ids_by_partition(calm)
+    assert offsets_of_dead_letters(store) == offsets_of_dead_letters(calm)
+    assert store.entries == calm.entries
+    assert store.replay_from == calm.replay_from

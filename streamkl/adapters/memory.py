@@ -1,7 +1,8 @@
 """Memory: a log of records, a source that reads it, and a checkpoint whose store outlives a crash; the twins of Kafka and of SQLite.
 
 Rule 1: nothing here reads a clock or waits: what a poll brings follows from the arguments alone.
-Rule 2: the twins keep the text of the ports, and refuse what a broker refuses: offsets that retention has taken, a process whose place is taken.
+Rule 2: the twins keep the text of the ports, and refuse what a broker refuses: offsets that retention has taken, a process whose place is taken,
+and a member of an older generation than the one that committed a partition last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from streamkl.adapters.commit_steps import BEGIN, COMMIT, COMMITTED, DEAD_LETTERS, EVENTS, PROGRESS, READINGS, STATE, AtStep, go_on
 from streamkl.detect.event import DriftEvent
-from streamkl.errors import StateError
+from streamkl.errors import StateError, Unavailable
 from streamkl.service.record import Arrivals, Headers, Partition, PlainRecord, Run
 from streamkl.service.work import DeadLetter, Reading, Restored, UnitOfWork
 
@@ -32,6 +33,7 @@ class MemoryLog:
         self._records: dict[Partition, list[PlainRecord]] = {}
         self._starts: dict[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
+        self._generation = 0
 
     def append(
         self, partition: Partition, value: bytes | None, key: bytes | None = None, timestamp: int | None = None, headers: Headers = ()
@@ -63,6 +65,11 @@ class MemoryLog:
     def partitions(self) -> list[Partition]:
         """Return the partitions, in the order of their creation."""
         return list(self._records)
+
+    def rebalanced(self) -> int:
+        """Return the next generation of the group that reads the log: one group, however many sources there are or were."""
+        self._generation += 1
+        return self._generation
 
     def start(self, partition: Partition) -> int:
         """Return the first offset that may still be read."""
@@ -133,7 +140,7 @@ class MemorySource:
         gained, lost = self._rebalances.pop(self._polls, Rebalance())
         self._polls += 1
         if gained or lost:
-            self._generation += 1
+            self._generation = self._log.rebalanced()
         for partition in lost:
             del self._positions[partition]
             self._paused.discard(partition)
@@ -195,6 +202,7 @@ class MemoryStore:
 
     entries: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     replay_from: dict[Partition, int] = field(default_factory=dict)
+    generations: dict[Partition, int] = field(default_factory=dict)    # the newest that committed
     events: list[DriftEvent] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
@@ -204,7 +212,8 @@ class MemoryStore:
 class MemoryCheckpoint:
     """Commits to a store; see `Checkpoint` in `service/ports.py` for what it guarantees.
 
-    Opening one takes the place of the one before: that one's next commit raises StateError. at_step: called at each of COMMIT_STEPS; what it
+    Opening one takes the place of the one before: that one's next commit raises StateError. A unit whose membership is a generation (a number,
+    as of MemorySource) raises Unavailable where a newer one committed one of its partitions. at_step: called at each of COMMIT_STEPS; what it
     raises goes through, and the store is as a crash at this step would leave it. Nothing is deduplicated, as in a topic.
     >>> checkpoint = MemoryCheckpoint(MemoryStore())
     >>> checkpoint.commit(UnitOfWork({Partition("t", 0): 7}, {Partition("t", 0): {b"k": b"v"}}))
@@ -227,6 +236,7 @@ class MemoryCheckpoint:
         at_step(BEGIN)
         if store.owner is not self:
             raise StateError("another process has taken the place of this one in the same store; stop one of the two")
+        generations = self._generations(work)
         at_step(STATE)
         entries = {partition: _changed(store.entries.get(partition, {}), changes) for partition, changes in work.changes.items()}
         at_step(PROGRESS)
@@ -238,12 +248,24 @@ class MemoryCheckpoint:
         at_step(READINGS)
         readings = list(work.readings)
         at_step(COMMIT)
+        store.generations.update(generations)
         store.entries.update(entries)
         store.replay_from.update(replay_from)
         store.events += events
         store.dead_letters += dead_letters
         store.readings += readings
         at_step(COMMITTED)
+
+    def _generations(self, work: UnitOfWork) -> dict[Partition, int]:
+        """Return partition -> generation of a unit. Raises Unavailable where a newer one was here."""
+        generation = work.membership
+        if not isinstance(generation, int):
+            return {}
+        for partition in (*work.replay_from, *work.changes):
+            newest = self._store.generations.get(partition, generation)
+            if generation < newest:
+                raise Unavailable(f"{partition} was committed by generation {newest} of the group, we are of {generation}; it is tried again")
+        return dict.fromkeys((*work.replay_from, *work.changes), generation)
 
     def close(self) -> None:
         """Let go of the store, which keeps what was committed."""

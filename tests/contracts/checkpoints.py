@@ -25,6 +25,7 @@ class InMemory:
     implementation = MemoryCheckpoint
     steps, stands_at = COMMIT_STEPS, COMMITTED
     keeps_repeats = True        # as a topic does: its readers tell repeats by their id
+    has_group = True
 
     def __init__(self, folder):
         self._store = MemoryStore()
@@ -49,6 +50,7 @@ class InSqlite:
     implementation = SqliteCheckpoint
     steps, stands_at = COMMIT_STEPS, COMMITTED
     keeps_repeats = False
+    has_group = False           # the file is locked: there is one process, and what its source says of a group means nothing
 
     def __init__(self, folder):
         self.path = folder / "state.db"

@@ -10,6 +10,7 @@ import pytest
 from contracts.checkpoints import STORES
 from contracts.units import ONE, OTHER, event, letter, plain_event, plain_letter, plain_reading, reading, unit
 from streamkl import adapters
+from streamkl.errors import Unavailable
 from streamkl.service.work import UnitOfWork
 
 CASES = [(store, step) for store in STORES for step in store.steps]
@@ -204,3 +205,19 @@ def test_whoever_changes_what_was_restored_changes_nothing_that_is_stored(opened
     opened.commit(FIRST)
     opened.restore(ONE).entries[b"mine"] = b"x"
     assert opened.restore(ONE) == (10, {b"a": b"1", b"b": b"2"})
+
+
+def test_a_member_of_an_older_generation_commits_nothing_of_a_partition_that_a_newer_one_committed(store, opened):
+    if not store.has_group:
+        pytest.skip("no group: one process alone has the store")
+    opened.commit(unit(ONE, 10, {b"k": b"new"}, membership=4))
+    before = store.content()
+    with pytest.raises(Unavailable, match="generation 4"):
+        opened.commit(unit(ONE, 20, {b"k": b"old"}, [event(1)], [letter(3)], [reading(1)], membership=3))
+    with pytest.raises(Unavailable, match="generation 4"):
+        opened.commit(UnitOfWork({OTHER: 7, ONE: 20}, {}, membership=3))
+    assert store.content() == before
+    opened.commit(unit(OTHER, 5, membership=3))                      # which nobody newer has
+    for generation in (4, 5):
+        opened.commit(unit(ONE, 20 + generation, membership=generation))
+    assert opened.restore(ONE).replay_from == 25

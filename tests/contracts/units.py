@@ -31,8 +31,8 @@ def reading(number, partition=ONE):
     return Reading(f"payments/{number}", partition, number, None, "watching", number, ESTIMATE, UNKNOWN, 1.5, 1e6, 200)
 
 
-def unit(partition=ONE, replay_from=10, changes=None, events=(), dead_letters=(), readings=()):
-    return UnitOfWork({partition: replay_from}, {partition: changes or {}}, events, dead_letters, readings, membership=("group", 3))
+def unit(partition=ONE, replay_from=10, changes=None, events=(), dead_letters=(), readings=(), membership=3):
+    return UnitOfWork({partition: replay_from}, {partition: changes or {}}, events, dead_letters, readings, membership)
 
 
 class Content(NamedTuple):
