@@ -93,7 +93,8 @@ def filled_log(seed: int, length: int, keys: int = 5, partitions: int = 2, bad: 
             continue
         key = int(rng.integers(keys)) if rng.random() < 0.9 else keys + i // 200
         shift = 3.0 if (i // 600) % 2 and key % 2 else 0.0
-        value = {"k": f"k{key}", "x": shift + float(rng.normal()), "p": {"y": float(rng.exponential())}, "word": "abcd"[int(rng.integers(3 + key % 2))]}
+        x, y, word = shift + float(rng.normal()), float(rng.exponential()), "abcd"[int(rng.integers(3 + key % 2))]
+        value = {"k": f"k{key}", "x": x, "p": {"y": y}, "word": word}
         if rng.random() < 0.05:
             value["x"] = [None, "12ms", True][int(rng.integers(3))]
         log.append(partition, json.dumps({**value, "t": 1_700_000_000_000 + i}).encode(), key=f"m{key % 3}".encode(), timestamp=1_700_000_000_000 + i)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flow import Crash, Steps, life
+from flow import APPLICATION, Crash, Steps, life
 
 from streamkl import Detector
 from streamkl.adapters.json_record_decoder import JsonRecordDecoder
@@ -103,7 +103,7 @@ def test_a_setting_that_may_change_is_taken_over_and_nothing_is_learnt_anew(phas
     assert (state_of(store).life.origin is not None) == ("origin" in phase)
     assert (state_of(store).life.maturing is not None) == (phase == "maturing")
     new = {**settings, **CHANGES[setting]}
-    entries = stock(PLACE, MemoryCheckpoint(store).restore(PLACE), Policy()).entries
+    entries = stock(APPLICATION, PLACE, MemoryCheckpoint(store).restore(PLACE), Policy()).entries
     (finding,) = review([feed(**new)], PLACE, entries, Policy())
     assert (finding.outcome, finding.why.split()[0]) == ("kept with new settings", setting)
     live(plain, log_of(more), feed(**settings))

@@ -163,7 +163,7 @@ def test_a_service_that_has_the_file_open_is_not_in_the_way_nor_disturbed(embedd
 def test_a_state_of_100_000_streams_stays_readable(embedded):
     place = Partition("in", 0)
     born = {row_key("pay", f"k{i}"): encoded(row_key("pay", f"k{i}"), StoredRow(VERSION, 5, [])) for i in range(50_000)}
-    progress = {PROGRESS_KEY: encoded(PROGRESS_KEY, Progress(VERSION, 5, 9))}
+    progress = {PROGRESS_KEY: encoded(PROGRESS_KEY, Progress(VERSION, 5, 9, "pay"))}
     checkpoint = SqliteCheckpoint(str(embedded.database), "pay")
     checkpoint.commit(UnitOfWork({place: 5}, {place: {**born, **progress}}))
     checkpoint.close()

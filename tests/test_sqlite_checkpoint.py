@@ -252,3 +252,11 @@ def test_a_name_with_signs_of_an_address_is_just_a_name(tmp_path):
     checkpoint.commit(unit(replay_from=6))
     checkpoint.close()
     assert path.stat().st_size > 0
+
+
+def test_another_name_of_the_same_file_has_the_same_lock(tmp_path):
+    first = SqliteCheckpoint(str(tmp_path / "real.db"), "payments")
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    with pytest.raises(StateError):
+        SqliteCheckpoint(str(tmp_path / "link.db"), "payments")
+    first.close()

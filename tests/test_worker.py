@@ -109,7 +109,7 @@ def test_a_bad_record_stops_the_run_before_it_and_again_after_a_restart():
     for _ in range(2):
         with pytest.raises(RecordError, match=rf"topic\[0\], offset {bad}: "):
             life(MemorySource(log, ends=True), MemoryCheckpoint(store), pace, one_feed()).run()
-        assert understood(P0, store.entries[P0]).progress == Progress(1, bad, bad)
+        assert understood(P0, store.entries[P0]).progress == Progress(1, bad, bad, APPLICATION)
         assert store.dead_letters == []
     life(MemorySource(log, ends=True), MemoryCheckpoint(store), PLAIN._replace(on_bad_record="skip"), one_feed()).run()
     assert understood(P0, store.entries[P0]).progress.processed == bad + 51
@@ -465,3 +465,24 @@ def test_it_is_not_ready_while_a_partition_that_came_later_is_restored():
     ready = [worker._turn() or worker.is_ready for _ in range(8)]
     assert ready[2:] == [True] * 6
     assert seen == [False, False]
+
+
+def test_the_state_of_another_application_is_refused():
+    log = numbers_log(300)
+    store, _ = run(log, one_feed(), PLAIN)
+    telemetry = Telemetry(PrometheusMeter())
+    source, checkpoint = MemorySource(log, ends=True), MemoryCheckpoint(store)
+    holding = Holding("another", one_feed(), source, checkpoint, telemetry, Policy(), ticking())
+    with pytest.raises(StateError, match="that of application 'test', not of 'another'"):
+        Worker(source, checkpoint, holding, telemetry, PLAIN, ticking()).run()
+
+
+def test_a_stop_after_a_commit_that_failed_does_not_say_that_all_is_committed():
+    log = numbers_log(900)
+    worker = life(MemorySource(log, (100,)), Away(MemoryCheckpoint(MemoryStore()), "commit", set(range(99))), PLAIN, one_feed())
+    waits = []
+    worker._stop.wait = lambda seconds: waits.append(seconds) or (worker.stop() if len(waits) == 5 else None)
+    with pytest.raises(Unavailable, match="could not be committed"):
+        worker.run()
+    assert waits == sorted(waits)       # it is tried less and less often, though restoring works each time
+    assert waits[-1] > waits[0]

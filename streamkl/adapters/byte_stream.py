@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import sys
 import zlib
 from collections.abc import Iterator
 
@@ -43,6 +44,8 @@ class ByteStream:
         self.read_bytes = 0
         self._path = path
         self._block_bytes = block_bytes
+        if path == STANDARD_INPUT and sys.stdin is None:
+            raise Unavailable("standard input is closed; give it something to read, or the path of a file")
         self._descriptor = 0 if path == STANDARD_INPUT else self._opened(path)
         status = self._status()
         self.total_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None

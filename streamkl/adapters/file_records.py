@@ -146,7 +146,14 @@ class FileRecords:
             number = 0 if self.is_replayable else self._next_offset or 0
             is_csv = self._stream.format == "csv"
             self._lines = CsvLines(self._record_bytes_max, number) if is_csv else LineRecords(self._record_bytes_max, number)
-        return self._lines.rest() if block is None else self._lines.cut(block)
+        if block is not None:
+            return self._lines.cut(block)
+        return [line for line in self._lines.rest() if not self._is_half(line)]
+
+    def _is_half(self, line: Line) -> bool:
+        """Return whether the last line of a file looks as if its writer has not finished it: the next run takes it whole."""
+        is_json = isinstance(self._lines, LineRecords)
+        return self.is_replayable and is_json and line.size == len(line.text) and not line.text.rstrip().endswith(b"}")
 
     def _record(self, line: Line) -> PlainRecord:
         headers: Headers = self._lines.headers if isinstance(self._lines, CsvLines) else ()

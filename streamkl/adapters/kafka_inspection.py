@@ -18,6 +18,7 @@ from kafka.errors import (
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
     KafkaError,
+    NoError,
     RetriableError,
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
@@ -202,6 +203,6 @@ class _Broker:
             return fault(f"{what}: we have no right to it; allow {needed} of it on the broker, e.g. with kafka-acls --add")
         if issubclass(error, RetriableError):
             return warning(f"{what}: its coordinator does not answer ({error.__name__}); check again later")
-        if error not in REFUSED_TO_NOBODY:
+        if error not in (*REFUSED_TO_NOBODY, NoError):
             return warning(f"{what}: the broker answers {error.__name__}; whether we may use it is not known")
         return ok(f"{what}: we may use it")

@@ -67,6 +67,7 @@ class SqliteFile:
     """
 
     def __init__(self, path: str, application: str) -> None:
+        path = path if "\0" in path else os.path.realpath(path)      # so that another name of the same file has the same lock
         self.path = path
         self._lock = _locked(path)
         try:

@@ -41,7 +41,7 @@ def check_state(config: Config, discard: Sequence[str]) -> int:
     feeds, total = build.feeds(config), Counter[str]()
     with stored_state(config) as stored:
         for partition in stored.partitions:
-            lines, counts = _partition(stored, partition, feeds, policy)
+            lines, counts = _partition(config.application, stored, partition, feeds, policy)
             for line in lines:
                 print(label(line, LINE_LENGTH), flush=True)
             total.update(counts)
@@ -51,11 +51,13 @@ def check_state(config: Config, discard: Sequence[str]) -> int:
     return EXIT_STATE if has_fault else 0
 
 
-def _partition(stored: StoredState, partition: Partition, feeds: Sequence[Feed], policy: Policy) -> tuple[list[str], Counter[str]]:
+def _partition(
+    application: str, stored: StoredState, partition: Partition, feeds: Sequence[Feed], policy: Policy
+) -> tuple[list[str], Counter[str]]:
     """Return the lines of a partition, and how many streams have which outcome."""
     restored = stored.restore(partition)
     try:
-        held = stock(partition, restored, policy)
+        held = stock(application, partition, restored, policy)
     except StateError as error:
         return [f"{partition}: {'refused':<{WIDTH}} {error}"], Counter(refused=1)
     counts: Counter[str] = Counter()

@@ -50,6 +50,8 @@ def write_summary(text: str) -> None:
 
 def open_missing() -> None:
     """Make both streams ones that can be written to, whatever the text: a closed one is None."""
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)        # takes the place of standard input, so that no file of ours does
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the program
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

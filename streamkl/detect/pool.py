@@ -16,6 +16,7 @@ from streamkl.detect.event import DriftEvent
 from streamkl.detect.event_time import NO_TIME, checked_times
 from streamkl.detect.recent import cleaned
 from streamkl.detect.slots import Slots
+from streamkl.errors import ConfigError
 
 READINGS = frozenset((
     "autocorrelation", "budget", "clone", "contributions", "criterion", "diagnosis", "divergence", "drift_detected", "evidence", "guarantee",
@@ -59,6 +60,8 @@ class DetectorPool:
     __slots__ = ("__weakref__", "_fresh", "_names", "_slots")
 
     def __init__(self, **settings: Any) -> None:
+        if "name" in settings:
+            raise ConfigError(f"name={settings['name']!r} has no meaning for a pool, whose streams have names of their own; leave it out")
         self._fresh = Detector(**settings)
         self._slots = Slots()
         self._names: dict[str, int] = {}
@@ -85,6 +88,8 @@ class DetectorPool:
         """Return the slot of a stream, a new one for a new name; it is the stream's until `discard`."""
         slot = self._names.get(name)
         if slot is None:
+            if not isinstance(name, str):
+                raise TypeError(f"a stream's name is text, not {name!r}; name it with a str")
             slot = self._names[name] = self._slots.add([self._fresh.clone(name)])
         return slot
 

@@ -37,11 +37,12 @@ class Versioned(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True):
-    """How far a partition was processed: everything that follows from records below `processed` was committed."""
+    """How far a partition was processed, and by which application: everything that follows from records below `processed` was committed."""
 
     version: int
     replay_from: int
     processed: int
+    application: str = ""
 
 
 class StoredField(msgspec.Struct, array_like=True, frozen=True):

@@ -85,7 +85,7 @@ class Holding:
         began = self._clock()
         restored = self._checkpoint.restore(partition)
         policy = Policy(self._policy.is_relearning) if partition in self._started else self._policy
-        replay_from, processed, entries = stock(partition, restored, policy)
+        replay_from, processed, entries = stock(self._application, partition, restored, policy)
         first = self._start(partition, replay_from, policy)
         processed = max(processed, first) if entries.progress is None else processed
         shard = Shard(self._application, partition, self._feeds.get(partition.topic, ()), self.slots, processed)

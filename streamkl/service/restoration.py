@@ -57,8 +57,8 @@ class Stock(NamedTuple):
     entries: PartitionEntries
 
 
-def stock(partition: Partition, restored: Restored, policy: Policy) -> Stock:
-    """Return what was stored, checked against the committed offset; raises StateError where they disagree."""
+def stock(application: str, partition: Partition, restored: Restored, policy: Policy) -> Stock:
+    """Return what was stored, checked against the application and the committed offset; raises StateError where they disagree."""
     if policy.is_all_discarded:
         return Stock(restored.replay_from, 0, PartitionEntries(None, {}))
     entries = understood(partition, restored.entries)
@@ -70,6 +70,11 @@ def stock(partition: Partition, restored: Restored, policy: Policy) -> Stock:
         )
     if progress is None:
         return Stock(committed, committed or 0, entries)
+    if progress.application != application:
+        raise StateError(
+            f"the state of {partition} is that of application {progress.application!r}, not of {application!r}, and one would overwrite the other; "
+            f"give each application a state of its own (state.topic, state.path)"
+        )
     if committed is not None and committed != progress.replay_from:
         raise StateError(
             f"the committed offset of {partition} is {committed}, its state was stored with {progress.replay_from}: the offset was set by hand; "
@@ -91,7 +96,7 @@ def fill(shard: Shard, entries: PartitionEntries, policy: Policy) -> list[Findin
             continue
         found = {field: finding for field, finding in _findings(rows.feed, key, stored, prints[name], policy) if finding.outcome != "kept"}
         if refused := next((finding for finding in found.values() if finding.outcome == "refused"), None):
-            raise StateError(_refusal(shard.partition, refused))
+            raise StateError(_refusal(shard.partition, refused, len(entries.rows)))
         findings += [finding for finding in found.values() if finding.outcome != "new"]
         kept = _kept(rows.feed, stored, found, prints[name], shard.processed)
         if found:
@@ -192,9 +197,10 @@ def _stored(field: StoredField) -> Stored | None:
     return None if field.chunks is None else frozenset(Chunk(*chunk) for chunk in field.chunks)
 
 
-def _refusal(partition: Partition, finding: Finding) -> str:
+def _refusal(partition: Partition, finding: Finding, keys: int) -> str:
     return (
-        f"the state of {finding.stream} in {partition} was written with other settings ({finding.why}); restore them, "
-        f"let it learn anew with state.on_incompatible: relearn, or discard it: streamkl run CONFIG --discard-state '{finding.stream}'"
+        f"the state of {finding.stream} in {partition} was written with other settings ({finding.why}), maybe others of its {keys:,} keys too: "
+        f"streamkl check CONFIG --state lists them; restore the settings, let them learn anew with state.on_incompatible: relearn, "
+        f"or discard: streamkl run CONFIG --discard-state '{finding.stream}'"
     )
 

@@ -154,7 +154,7 @@ class Shard:
             for row in rows.born.values():
                 births[row_key(rows.feed.name, row.key)] = self._encoded(place, row, row.unsaved_from or 0, [None] * len(row.since))
         processed = max(self.processed, self.next_offset)
-        progress = encoded(PROGRESS_KEY, Progress(VERSION, self.replay_from, processed))
+        progress = encoded(PROGRESS_KEY, Progress(VERSION, self.replay_from, processed, self._application))
         return {**self.changes, **births, PROGRESS_KEY: progress}
 
     def committed(self) -> None:

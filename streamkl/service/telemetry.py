@@ -132,8 +132,8 @@ class Telemetry:
         self._meter.count("streamkl_stalls_total")
         self._log.error("partition.stalled", partition=str(partition), lag=lag, seconds=round(seconds, 1))
 
-    def lag_measured(self, partition: Partition, lag: int) -> None:
-        """So many offsets of a partition are not processed yet."""
+    def lag_measured(self, partition: Partition, lag: float) -> None:
+        """So many offsets of a partition are not processed yet; NaN: it is not known."""
         self._meter.gauge("streamkl_consumer_lag_records", lag, topic=partition.topic, partition=str(partition.number))
         self._log.debug("lag.measured", partition=str(partition), lag=lag)
 
@@ -157,7 +157,8 @@ class Telemetry:
         for reason, number in dead_letters.items():
             self._meter.count("streamkl_dead_letters_total", number, reason=self._bounded("records", reason))
         fields = {"records": records, "streams": streams, "state_bytes": state_bytes, "events": events, "dead_letters": sum(dead_letters.values())}
-        self._log.info("work.committed", partitions=list(map(str, partitions)), **fields, seconds=round(seconds, 4))
+        log = self._log.info if records or events else self._log.debug
+        log("work.committed", partitions=list(map(str, partitions)), **fields, seconds=round(seconds, 4))
 
     def event_published(self, event: DriftEvent) -> None:
         """A drift event stands, in the unit that was committed."""

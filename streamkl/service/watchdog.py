@@ -6,6 +6,7 @@ next offset, and told; where that does not help, it is told again each time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from streamkl.errors import Unavailable
@@ -56,4 +57,7 @@ class Watchdog:
             return self._source.lags()
         except Unavailable as error:
             self._telemetry.unavailable("lag", str(error), self._every_seconds)
+            for partition in self._moved_at:
+                self._moved_at[partition] = self._clock()       # nobody knows whether it stands still
+                self._telemetry.lag_measured(partition, math.nan)
             return {}

@@ -49,6 +49,8 @@ class Worker:
         self._membership: object = None
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, clock()
         self._paused_from = clock()
+        self._commits = 0
+        self._has_lost = False                          # what was taken did not stand, and has not been taken again
         self._restored: set[Partition] = set()          # of which no record was taken since
         self._is_paused = self._is_ended = self._is_settled = False
         self._bad: RecordError | None = None
@@ -64,8 +66,9 @@ class Worker:
         retry = FIRST_RETRY_SECONDS
         while not (self._stop.is_set() or self._is_ended or self._bad):
             try:
+                commits = self._commits
                 self._turn()
-                retry = FIRST_RETRY_SECONDS
+                retry = FIRST_RETRY_SECONDS if self._commits > commits else retry
             except Unavailable as error:
                 self.is_ready = False
                 self._telemetry.unavailable("source or state", str(error), retry)
@@ -202,6 +205,7 @@ class Worker:
         with self._stages.of("commit"):
             unit = self._holding.unit(readings, self._membership)
             self._stand(unit)
+        self._commits, self._has_lost = self._commits + 1, False
         letters = self._holding.committed(unit)
         self._readings.committed(unit.readings)
         seconds = self._clock() - self._paused_from      # with what was saved right before
@@ -230,7 +234,7 @@ class Worker:
         self._holding.drop_all()
         self._readings.forget()
         self._forget_unit()
-        self._is_paused = False
+        self._is_paused, self._has_lost = False, True
 
     def _forget_unit(self) -> None:
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, self._clock()
@@ -241,6 +245,8 @@ class Worker:
         until = began + self._pace.shutdown_seconds
         self.is_ready = False
         self._learn(began + LEARNING_PART * self._pace.shutdown_seconds)
+        if self._has_lost:
+            raise Unavailable("the last unit of work could not be committed; its records come again with the next start")
         if self._holding.slots.held:
             raise Unavailable(f"the unit of work was not finished in {self._pace.shutdown_seconds:g} s; its records come again with the next start")
         if self._is_ended:

@@ -13,6 +13,7 @@ from streamkl.app import build
 from streamkl.app.config import Config, load
 from streamkl.detect.pieces import cut, fingerprint
 from streamkl.service.entries import PROGRESS_KEY, VERSION, Progress, StoredField, StoredRow, encoded, row_key, sketch_key
+from streamkl.service.ports import RecordSource
 from streamkl.service.record import Partition
 from streamkl.service.work import UnitOfWork
 
@@ -25,24 +26,34 @@ def write(path: str, keys: int, partitions: int, offset: int = 0) -> int:
     (feed,) = build.feeds(config)
     core = _core(config)
     chunks = [StoredField(field.name, fingerprint(field.fresh), offset, []) for field in feed.fields]
-    _, store = (build._kafka if config.is_kafka else build._embedded)(config, None)
+    source, store = (build._kafka if config.is_kafka else build._embedded)(config, None)
     size = 0
     try:
+        member = _membership(source) if config.is_kafka else None
         for number in range(partitions):
             partition = Partition(feed.topic, number)
             store.restore(partition)
             mine = [f"k{key:06}" for key in range(number, keys, partitions)]
             for start in range(0, len(mine), KEYS_A_UNIT):
-                changes = {PROGRESS_KEY: encoded(PROGRESS_KEY, Progress(VERSION, offset, offset))}
+                changes = {PROGRESS_KEY: encoded(PROGRESS_KEY, Progress(VERSION, offset, offset, config.application))}
                 for key in mine[start:start + KEYS_A_UNIT]:
                     row = row_key(feed.name, key)
                     changes[row] = encoded(row, StoredRow(VERSION, offset, chunks))
                     changes.update({sketch_key(feed.name, key, field.name): core for field in feed.fields})
-                store.commit(UnitOfWork({partition: offset}, {partition: changes}))
+                store.commit(UnitOfWork({partition: offset}, {partition: changes}, membership=member))
                 size += sum(map(len, changes.values()))
     finally:
+        source.close()
         store.close()
     return size
+
+
+def _membership(source: RecordSource) -> object:
+    """Return what the group says of us once we are in it."""
+    while True:
+        arrivals = source.poll(1.0)
+        if arrivals.gained:
+            return arrivals.membership
 
 
 def _core(config: Config) -> bytes:
