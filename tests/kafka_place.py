@@ -7,6 +7,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from broker import unique
+from kafka.structs import ConsumerGroupMetadata
+from kafka_worker import SimpleWorker
 
 from streamkl.adapters.kafka_checkpoint import KafkaCheckpoint
 from streamkl.adapters.kafka_client import client_settings
@@ -34,6 +36,7 @@ class Place:
         self.state = broker.topic("state", partitions, is_compacted=True)
         self.events, self.letters, self.readings = (broker.topic(hint) for hint in ("drift", "dead-letters", "divergence"))
         self.group = unique("group")
+        self.member: tuple[Any, ...] | None = None
         self.made: list[Any] = []
 
     def checkpoint(self, instance: str = "one", **settings: Any) -> KafkaCheckpoint:
@@ -48,6 +51,22 @@ class Place:
         quick = {"session_timeout_seconds": 6.0, **settings}
         self.made.append(KafkaSource(client_settings(self.broker.bootstrap.split(",")), [self.input], self.group, **quick))
         return self.made[-1]
+
+    def membership(self) -> ConsumerGroupMetadata:
+        """What the group says of a member that stays in it; the first call joins."""
+        if self.member is None:
+            worker = SimpleWorker(self.source())
+            worker.until(lambda w: len(w.held) > 0 and w.membership is not None)
+            assert isinstance(worker.membership, ConsumerGroupMetadata)
+            self.member = tuple(worker.membership)
+        return ConsumerGroupMetadata(*self.member)
+
+    def leave(self) -> None:
+        """Let the group be empty."""
+        self.member = None
+        for one in self.made:
+            if isinstance(one, KafkaSource):
+                one.close()
 
     def seen(self) -> list[int]:
         """How many messages readers of committed transactions see: drift events, dead letters, readings, state."""
@@ -80,4 +99,6 @@ def unit(place: Place, number: int, **changes: Any) -> UnitOfWork:
         "replay_from": {where: number}, "changes": {where: {b"stream": str(number).encode()}}, "events": [event(f"e{number}")],
         "dead_letters": [DeadLetter(record, "no JSON")], "readings": [reading],
     }  # fmt: skip
+    if "membership" not in changes:
+        whole["membership"] = place.membership()
     return UnitOfWork(**{**whole, **changes})

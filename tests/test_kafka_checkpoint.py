@@ -80,8 +80,8 @@ def test_a_record_without_key_or_value_or_with_an_empty_header_can_be_a_dead_let
 
 def test_a_deleted_entry_is_a_tombstone_and_is_not_restored(place):
     checkpoint, where = place.checkpoint(), place.partition()
-    checkpoint.commit(UnitOfWork({where: 1}, {where: {b"a": b"1", b"b": b"2"}}))
-    checkpoint.commit(UnitOfWork({where: 2}, {where: {b"a": None}}))
+    checkpoint.commit(UnitOfWork({where: 1}, {where: {b"a": b"1", b"b": b"2"}}, membership=place.membership()))
+    checkpoint.commit(UnitOfWork({where: 2}, {where: {b"a": None}}, membership=place.membership()))
     assert checkpoint.restore(where) == Restored(2, {b"b": b"2"})
     assert [(record.key, record.value) for record in place.broker.read(place.state)][-1] == (place.input.encode() + b"\0a", None)
 
@@ -90,7 +90,7 @@ def test_input_topics_share_the_partition_of_their_number_and_are_told_apart(pla
     other = place.broker.topic("other", 1)
     checkpoint = place.checkpoint(topics=[place.input, other])
     here, there = place.partition(1), Partition(other, 0)
-    checkpoint.commit(UnitOfWork({here: 1, there: 2}, {here: {b"s": b"here"}, there: {b"s": b"there"}}))
+    checkpoint.commit(UnitOfWork({here: 1, there: 2}, {here: {b"s": b"here"}, there: {b"s": b"there"}}, membership=place.membership()))
     keys = {record.partition: record.key for record in place.broker.read(place.state)}
     assert keys == {1: place.input.encode() + b"\0s", 0: other.encode() + b"\0s"}
     assert checkpoint.restore(here) == Restored(1, {b"s": b"here"})
@@ -103,7 +103,8 @@ def test_a_state_larger_than_one_fetch_is_restored_whole(place):
     values = {b"%d" % number: local.randbytes(40_000) for number in range(600)}                 # 24 MB, fetches take 8
     names = sorted(values)
     for start in range(0, 600, 100):
-        checkpoint.commit(UnitOfWork({where: start}, {where: {name: values[name] for name in names[start : start + 100]}}))
+        changes = {name: values[name] for name in names[start : start + 100]}
+        checkpoint.commit(UnitOfWork({where: start}, {where: changes}, membership=place.membership()))
     assert checkpoint.restore(where) == Restored(500, values)
 
 
@@ -164,6 +165,7 @@ checkpoint.commit(tests.unit(place, 2))
 
 @pytest.mark.parametrize("at", STEPS)
 def test_kill_9_at_any_step_leaves_all_or_nothing_for_the_successor(place, at):
+    place.membership()
     names = {name: value for name, value in vars(place).items() if name not in ("broker", "made")}
     script = DYING.format(here=str(HERE), at=at, place=names, bootstrap=place.broker.bootstrap)
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
@@ -253,7 +255,9 @@ def test_who_was_silent_too_long_commits_nothing(place):
     assert place.seen() == [1] * 4
 
 
-def test_the_membership_of_no_member_is_refused_before_anything_is_sent(place):
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_membership_of_no_member_is_refused_before_anything_is_sent(place, is_told):
+    nobody = ConsumerGroupMetadata(group_id=place.group) if is_told else None
     with pytest.raises(Unavailable, match="no member of group"):
-        place.checkpoint().commit(unit(place, 1, membership=ConsumerGroupMetadata(group_id=place.group)))
+        place.checkpoint().commit(unit(place, 1, membership=nobody))
     assert place.seen() == [0] * 4

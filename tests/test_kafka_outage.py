@@ -67,14 +67,15 @@ def test_a_broker_that_goes_away_in_the_middle_of_a_commit_and_comes_back_costs_
             at[0] = ""
             place.broker.kill()
 
+    worker.until(lambda w: len(w.held) == 2)
     checkpoint = place.checkpoint(at_step=kill)
-    checkpoint.commit(unit(place, 1))
+    checkpoint.commit(unit(place, 1, membership=worker.membership))
     place.broker.produce(place.input, [b"before"] * 10, partition=0)
     reads_on(worker, 10)
     at[0] = "flush"
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        checkpoint.commit(unit(place, 2))
+        checkpoint.commit(unit(place, 2, membership=worker.membership))
     assert time.monotonic() - began < 25
     for _ in range(3):
         with contextlib.suppress(Unavailable):
@@ -82,7 +83,7 @@ def test_a_broker_that_goes_away_in_the_middle_of_a_commit_and_comes_back_costs_
     with pytest.raises(Unavailable):
         worker.source.lags()
     place.broker.start()
-    committed(checkpoint, unit(place, 3))
+    committed(checkpoint, unit(place, 3, membership=worker.membership))
     assert place.seen() == [2] * 4
     assert checkpoint.restore(place.partition()) == Restored(3, {b"stream": b"3"})
     place.broker.produce(place.input, [b"after"] * 10, partition=0)
@@ -92,11 +93,12 @@ def test_a_broker_that_goes_away_in_the_middle_of_a_commit_and_comes_back_costs_
 
 def test_the_death_of_a_leader_loses_and_repeats_nothing(spread):
     checkpoint, worker = spread.checkpoint(), SimpleWorker(spread.source())
+    worker.until(lambda w: len(w.held) == 1)
     spread.broker.produce(spread.input, [b"%d" % number for number in range(100)])
-    committed(checkpoint, unit(spread, 1))
+    committed(checkpoint, unit(spread, 1, membership=worker.membership))
     reads_on(worker, 100)
     spread.broker.kill(spread.broker.leader(spread.state))
-    committed(checkpoint, unit(spread, 2))
+    committed(checkpoint, unit(spread, 2, membership=worker.membership))
     spread.broker.produce(spread.input, [b"%d" % number for number in range(100, 200)])
     reads_on(worker, 200)
     assert worker.values() == [b"%d" % number for number in range(200)]

@@ -9,7 +9,7 @@ from threading import Timer
 import pytest
 from broker import Broker, unique
 from kafka import TopicPartition
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata
 from kafka_place import Place, unit
 
 from streamkl.adapters.kafka_client import client_settings
@@ -29,9 +29,10 @@ def test_gaps_of_compaction_and_aborted_transactions_at_the_end_do_not_hold_a_re
     often = {"segment_bytes": 1 << 20, "segment_ms": 100, "min_cleanable_dirty_ratio": 0.01, "delete_retention_ms": 0}
     place.state = place.broker.topic("state", 2, is_compacted=True, **often)
     checkpoint, where = place.checkpoint(), place.partition()
+    member = place.membership()
     for number in range(60):
-        checkpoint.commit(UnitOfWork({where: number}, {where: {b"a": b"%d" % number, b"b%d" % (number % 3): b"x" * 40_000}}))
-    checkpoint.commit(UnitOfWork({where: 60}, {where: {b"b0": None}}))
+        checkpoint.commit(UnitOfWork({where: number}, {where: {b"a": b"%d" % number, b"b%d" % (number % 3): b"x" * 40_000}}, membership=member))
+    checkpoint.commit(UnitOfWork({where: 60}, {where: {b"b0": None}}, membership=place.membership()))
     deadline = time.monotonic() + 30
     while len(records := place.broker.read(place.state)) > 60:
         assert time.monotonic() < deadline, f"not compacted: {len(records)} records"
@@ -69,7 +70,7 @@ def test_what_was_committed_behind_an_open_transaction_is_waited_for(place):
     hanging.begin_transaction()
     hanging.send(place.state, b"open", b"foreign", partition=0)
     hanging.flush()
-    checkpoint.commit(UnitOfWork({where: 7}, {where: {b"a": b"behind"}}))
+    checkpoint.commit(UnitOfWork({where: 7}, {where: {b"a": b"behind"}}, membership=place.membership()))
     ending = Timer(2.0, hanging.abort_transaction)
     ending.start()
     began = time.monotonic()
@@ -102,7 +103,7 @@ def test_an_offset_of_an_open_transaction_is_waited_for(place):
     leaving.init_transactions()
     leaving.begin_transaction()
     leaving.send(place.state, b"9", place.input.encode() + b"\0stream", partition=0)
-    leaving.send_offsets_to_transaction({TopicPartition(*where): OffsetAndMetadata(9, "", -1)}, ConsumerGroupMetadata(place.group))
+    leaving.send_offsets_to_transaction({TopicPartition(*where): OffsetAndMetadata(9, "", -1)}, place.membership())
     ending = Timer(1.0, leaving.commit_transaction)
     ending.start()
     assert checkpoint.restore(where) == Restored(9, {b"stream": b"9"})
@@ -113,6 +114,7 @@ def test_an_offset_of_an_open_transaction_is_waited_for(place):
 def test_state_without_an_offset_is_handed_back_as_it_is(place):
     checkpoint, where = place.checkpoint(), place.partition()
     checkpoint.commit(unit(place, 5))
+    place.leave()
     place.broker.admin().delete_group_offsets(place.group, [TopicPartition(*where)])
     assert checkpoint.restore(where) == Restored(None, {b"stream": b"5"})
 

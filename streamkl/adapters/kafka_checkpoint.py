@@ -142,9 +142,7 @@ def _nothing(step: str) -> None:
 
 
 def _membership(membership: object, group: str) -> ConsumerGroupMetadata:
-    """Return the membership to commit with; None: of a source that is in no group. Raises Unavailable where it says that we are in none."""
-    if membership is None:
-        return ConsumerGroupMetadata(group_id=group)
+    """Return the membership to commit with. Raises Unavailable where it is none: a broker takes offsets of nobody, and fences nothing then."""
     if not isinstance(membership, ConsumerGroupMetadata) or membership.generation_id < 0 or not membership.member_id:
         raise Unavailable(f"we are no member of group {group} now, so that nothing may be committed; records are read again once we are")
     return membership
