@@ -334,3 +334,22 @@ def test_a_pipe_says_its_format_by_its_first_byte(tmp_path):
         assert b"".join(stream.blocks()) == (gzip.decompress(stored) if stored.startswith(b"\x1f") else stored)
         assert stream.format == format
         stream.close()
+
+
+def test_a_last_line_that_is_half_written_is_left_for_the_next_run(tmp_path):
+    path = tmp_path / "growing.jsonl"
+    path.write_bytes(b'{"x": 1}\n{"x": 2}\n{"x": 3, "y"')
+    assert [record.value for record in read(path)] == [b'{"x": 1}', b'{"x": 2}']
+    with path.open("ab") as file:
+        file.write(b': 4}\n{"x": 5}')
+    found = read(path, offset=2)
+    assert [(record.offset, record.value) for record in found] == [(2, b'{"x": 3, "y": 4}'), (3, b'{"x": 5}')]
+
+
+def test_a_closed_standard_input_is_said_and_nothing_else_is_read_in_its_place(tmp_path):
+    (tmp_path / "c.yaml").write_text("application: a\nsource: {kind: file, path: '-'}\nstreams: [{fields: {x: numeric}}]\nmonitoring: {port: null}\n")
+    run = [sys.executable, "-P", "-c", "import sys; sys.argv = ['streamkl', 'run', 'c.yaml']; from streamkl.app.cli import main; main()"]
+    done = subprocess.run(
+        ["sh", "-c", f"exec timeout 20 {' '.join(map(repr, run[:3]))} \"{run[3]}\" <&-"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "standard input is closed" in done.stderr) == (2, True)
+    assert "records.refused" not in done.stderr

@@ -45,7 +45,7 @@ class ByteStream:
         self._path = path
         self._block_bytes = block_bytes
         if path == STANDARD_INPUT and sys.stdin is None:
-            raise Unavailable("standard input is closed; give it something to read, or the path of a file")
+            raise ConfigError("standard input is closed; give it something to read, or the path of a file")
         self._descriptor = 0 if path == STANDARD_INPUT else self._opened(path)
         status = self._status()
         self.total_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
