@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import in_our_words
@@ -22,6 +22,7 @@ from streamkl.service.alerts import drift_event
 from streamkl.service.cloud_events import received
 
 POLL_SECONDS: Final = 0.2
+ASK_MS: Final = 30_000.0     # the library would wait for ever, or for minutes
 RETRIED: Final = "; it is tried again"
 
 
@@ -68,8 +69,8 @@ class KafkaEvents:
         with in_our_words(f"reading {self._topic}"):
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
-            ends = consumer.end_offsets(places)
-            while is_following or any(consumer.position(place) < ends[place] for place in places):
+            ends = consumer.end_offsets(places, timeout_ms=ASK_MS)
+            while is_following or any(_position(consumer, place) < ends[place] for place in places):
                 runs = consumer.poll(timeout_ms=POLL_SECONDS * 1000)
                 yield [event for run in runs.values() for record in run if (event := self._read(record)) is not None]
 
@@ -79,3 +80,11 @@ class KafkaEvents:
         except RecordError:
             self.foreign += 1
             return None
+
+
+def _position(consumer: Any, place: TopicPartition) -> int:
+    """Return the offset that is read next. Raises KafkaTimeoutError where it is not known in time."""
+    found = consumer.position(place, timeout_ms=ASK_MS)
+    if found is None:
+        raise KafkaTimeoutError(f"the position in {place.topic}[{place.partition}] is not known after {ASK_MS / 1000:g} s")
+    return int(found)

@@ -39,6 +39,7 @@ from streamkl.service.sample import Expected, judged
 SAMPLE_RECORDS = 200        # of a topic
 LEAST_OF_A_PARTITION = 20
 SAMPLE_SECONDS = 10.0
+POSITION_MS = 1000.0
 COORDINATOR_SECONDS = 10.0  # a new cluster first makes the topics that its coordinators live on
 NOBODY = 2**62              # a producer id that no broker has given: what comes in its name is refused after our rights were looked at
 REFUSED_TO_NOBODY = (UnknownMemberIdError, IllegalGenerationError, InvalidProducerIdMappingError, InvalidProducerEpochError)
@@ -87,18 +88,24 @@ def sample(settings: Mapping[str, Any], topic: str, partitions: int) -> list[Rec
     try:
         places = [TopicPartition(topic, number) for number in range(partitions)]
         consumer.assign(places)
-        ends, starts = consumer.end_offsets(places), consumer.beginning_offsets(places)
+        within_ms = SAMPLE_SECONDS * 1000
+        ends, starts = consumer.end_offsets(places, timeout_ms=within_ms), consumer.beginning_offsets(places, timeout_ms=within_ms)
         each = max(LEAST_OF_A_PARTITION, SAMPLE_RECORDS // partitions)
         for place in places:
             consumer.seek(place, max(starts[place], ends[place] - each))
         found: list[Record] = []
         deadline = time.monotonic() + SAMPLE_SECONDS
-        while time.monotonic() < deadline and any(consumer.position(place) < ends[place] for place in places):
+        while time.monotonic() < deadline and any(_position(consumer, place) < ends[place] for place in places):
             for place, records in consumer.poll(timeout_ms=200).items():
                 found += [record for record in records if record.offset < ends[place]]
         return found
     finally:
-        consumer.close()
+        consumer.close(autocommit=False, timeout_ms=0)
+
+
+def _position(consumer: Any, place: TopicPartition) -> int:
+    """Return the offset that is read next; 0 where it is not known in time, so that it is asked again."""
+    return int(consumer.position(place, timeout_ms=POSITION_MS) or 0)
 
 
 class _Broker:

@@ -22,6 +22,7 @@ from streamkl.service.record import Partition
 
 FETCH_BYTES = 8 << 20
 POLL_SECONDS = 0.2
+POSITION_MS = 1000.0
 STALL_SECONDS = 60.0
 """Longer than a hanging transaction lasts: its timeout, and up to ten seconds until the broker looks."""
 
@@ -98,7 +99,7 @@ class KafkaState:
             position, moved_at = start, monotonic()
             while position < end:
                 yield from consumer.poll(timeout_ms=POLL_SECONDS * 1000).get(place, ())
-                before, position = position, consumer.position(place)
+                before, position = position, consumer.position(place, timeout_ms=POSITION_MS) or position
                 if position > before:
                     moved_at = monotonic()
                 elif monotonic() - moved_at > self._stall_seconds:
