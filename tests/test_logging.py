@@ -86,3 +86,24 @@ def test_a_log_that_cannot_be_written_stops_nothing():
     with open("/dev/full", "wb") as full:
         logged("for _ in range(10): log.info('a.b', x='y' * 10_000)\nsys.exit(0)", stderr=full)
     logged("sys.stderr.close()\nfor _ in range(3): log.info('a.b')\nimport os; os._exit(0)")
+
+
+def test_what_the_library_of_kafka_repeats_comes_at_powers_of_two_of_each_kind():
+    code = (
+        "theirs = logging.getLogger('kafka.conn')\n"
+        "for n in range(20):\n  theirs.error('node %s is away', n)\n  log.error('x.y')\n  logging.getLogger('other').error('node %s', n)\n"
+        "theirs.error('another 7')\ntheirs.error('a third')\ntheirs.error('another 1')\ntheirs.warning('node %s is away', 1)"
+    )
+    lines = [json.loads(line) for line in logged(code).splitlines()]
+    said = [line["event"] for line in lines if line["logger"] == "kafka.conn"]
+    more = [f"node {n - 1} is away (so far {n} of this kind)" for n in (2, 4, 8, 16)]
+    assert said == ["node 0 is away", *more, "another 7", "a third", "another 1 (so far 2 of this kind)", "node 1 is away"]
+    assert [sum(line["logger"] == name for line in lines) for name in ("streamkl", "other")] == [20, 20]
+
+
+@pytest.mark.parametrize(("level", "has_traceback"), [("debug", True), ("info", False), ("error", False)])
+def test_a_traceback_of_the_library_of_kafka_is_for_debugging(level, has_traceback):
+    code = "try:\n  1 / 0\nexcept ZeroDivisionError:\n  logging.getLogger('kafka.net').exception('task failed')\n  log.exception('ours.failed')"
+    theirs, ours = (json.loads(line) for line in logged(code, level=level).splitlines())
+    assert ("exception" in theirs, "exception" in ours) == (has_traceback, True)
+    assert theirs["event"] == "task failed"

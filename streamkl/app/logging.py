@@ -15,6 +15,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from streamkl.app.log_rate import Seldom
+
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 BLOT = "***"
 LINES = frozenset({"exception", "stack"})
@@ -27,7 +29,8 @@ def configure(
 ) -> None:
     """Send all logging of the process to a stream (None: standard error); called once, before the first event.
 
-    level: "debug", "info", "warning" or "error", of our own events; those of other libraries come from "warning" on.
+    level: "debug", "info", "warning" or "error", of our own events; those of other libraries come from "warning" on,
+    those of Kafka's seldom where they repeat, and with tracebacks at "debug" alone.
     secrets: texts that may never appear; an empty one is left out.
     """
     before: list[Any] = [
@@ -37,6 +40,7 @@ def configure(
     ]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(format, secrets, before, (stream or sys.stderr).isatty()))
+    handler.addFilter(Seldom("kafka", keeps_tracebacks=level == "debug"))
     root, ours = logging.getLogger(), logging.getLogger("streamkl")
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
