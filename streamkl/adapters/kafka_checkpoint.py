@@ -15,7 +15,7 @@ from kafka import TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
 from streamkl.adapters.kafka_dead_letters import DEFAULT_BYTES, sendable
-from streamkl.adapters.kafka_state import KafkaState, state_key
+from streamkl.adapters.kafka_state import HANGING_SECONDS, KafkaState, state_key
 from streamkl.adapters.kafka_transactions import REQUEST_BYTES, TIMEOUT_SECONDS, Transactions
 from streamkl.detect.event import DriftEvent
 from streamkl.errors import StateError, Unavailable
@@ -69,7 +69,7 @@ class KafkaCheckpoint:
         self._publisher = publisher
         self._at_step = at_step or _nothing
         self._transactions = Transactions(settings, f"{application}.{instance}", transaction_timeout_seconds)
-        self._state = KafkaState(settings, state_topic, group)
+        self._state = KafkaState(settings, state_topic, group, transaction_timeout_seconds + HANGING_SECONDS)
         self._partitions = 0
         self._letter_bytes = DEFAULT_BYTES
 

@@ -17,14 +17,17 @@ from kafka.errors import KafkaError
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
 from streamkl.adapters.kafka_topics import Topics
+from streamkl.adapters.kafka_transactions import TIMEOUT_SECONDS
 from streamkl.errors import Unavailable
 from streamkl.service.record import Partition
 
 FETCH_BYTES = 8 << 20
 POLL_SECONDS = 0.2
+HANGING_SECONDS = 15.0
+"""Beyond its timeout a transaction may hang until the broker looks, every ten seconds."""
 POSITION_MS = 1000.0
-STALL_SECONDS = 60.0
-"""Longer than a hanging transaction lasts: its timeout, and up to ten seconds until the broker looks."""
+STALL_SECONDS = TIMEOUT_SECONDS + HANGING_SECONDS
+"""Longer than a hanging transaction lasts, and shorter than a worker may be silent before it counts as dead (60 s)."""
 
 
 class KafkaState:

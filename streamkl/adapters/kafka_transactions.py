@@ -26,7 +26,7 @@ from streamkl.adapters.kafka_errors import FENCED, explained
 from streamkl.errors import Unavailable
 from streamkl.service.cloud_events import Message
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 STEP_SECONDS = 15.0
 ABORT_SECONDS = 3.0
 BATCH_BYTES = 900_000

@@ -166,7 +166,7 @@ def service(config: Config, discard: Sequence[str], at_step: Callable[[str], Non
     worker = Worker(source, checkpoint, holding, telemetry, _pace(config))
     server = None
     if config.monitoring.port is not None:
-        live_within = max(LIVE_WITHIN_SECONDS, config.limits.shutdown_seconds)
+        live_within = max(LIVE_WITHIN_SECONDS, config.limits.shutdown_seconds, _longest_wait(config))
         server = MetricsServer(meter, Health(worker, live_within), config.monitoring.host, config.monitoring.port)
     return Service(worker, telemetry, server)
 
@@ -205,9 +205,17 @@ def _kafka(config: Config, at_step: Callable[[str], None] | None) -> tuple[Recor
     store = kafka_checkpoint.KafkaCheckpoint(
         settings, application=config.application, instance=config.instance, group=config.group, topics=config.topics,
         state_topic=config.state_topic, events_topic=config.drift_topic, dead_letters_topic=config.dead_letter_topic if has_letters else None,
-        readings_topic=config.divergence_topic, publisher=Alerts(config.application, config.drift_events.mode), at_step=at_step,
+        readings_topic=config.divergence_topic, publisher=Alerts(config.application, config.drift_events.mode),
+        transaction_timeout_seconds=given.transaction_timeout_seconds, at_step=at_step,
     )
     return source, store
+
+
+def _longest_wait(config: Config) -> float:
+    """Return the seconds that one restore may wait for a transaction that hangs, and a little more."""
+    from streamkl.app.config_source import KafkaSource
+
+    return config.source.transaction_timeout_seconds + 30 if isinstance(config.source, KafkaSource) else 0.0
 
 
 def _embedded(config: Config, at_step: Callable[[str], None] | None) -> tuple[RecordSource, Checkpoint]:

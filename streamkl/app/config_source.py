@@ -88,6 +88,9 @@ class KafkaSource(Model):
     session_timeout_seconds: float = Field(15, ge=1, le=1800, description="A member that was silent for so long has lost its partitions.")
     max_poll_interval_seconds: float = Field(300, ge=10, le=86_400, description="A member that did not poll for so long has lost its partitions.")
     request_timeout_seconds: float = Field(30, ge=1, le=600, description="A request that is not answered for so long has failed.")
+    transaction_timeout_seconds: float = Field(
+        30, ge=1, le=900, description="The broker ends a unit of work that takes longer. After a crash readers, and who takes over, wait so long."
+    )
     poll_records_max: int = Field(2000, ge=1, le=100_000, description="Records that one poll brings at most.")
 
     def faults(self) -> Iterator[Fault]:
