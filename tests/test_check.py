@@ -308,3 +308,13 @@ def test_a_wrong_password_exits_2_and_is_not_repeated(tmp_path, secure_broker, m
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "check mechanism, username and password" in done.err
     assert "wrong-canary" not in done.out + done.err
+
+
+def test_topics_that_keep_or_take_too_little_are_told_with_both_numbers(tmp_path, broker):
+    place = Place(tmp_path, broker, [], leave_out=("in", "dead-letters"), **{"limits.record_bytes_max": 500_000})
+    broker.topic(name=place.topic, partitions=2, retention_ms=3_600_000, retention_bytes=1_000_000)
+    broker.topic(name=f"{place.name}.dead-letters", max_message_bytes=100_000)
+    told = findings(place.check(), "warning")
+    letters = f"{place.name}.dead-letters"
+    for topic, *numbers in ((place.topic, "3600 s", "43200 s"), (place.topic, "1,000,000 bytes"), (letters, "100,000", "500,000")):
+        assert [line for line in told if line.startswith(f"{topic}: ") and all(number in line for number in numbers)], told

@@ -29,6 +29,7 @@ from kafka.protocol.consumer import HeartbeatRequest
 from kafka.protocol.metadata import CoordinatorType
 from kafka.protocol.producer import EndTxnRequest
 
+from streamkl.adapters import kafka_limits
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
 from streamkl.adapters.kafka_topics import OUTPUT_SETTINGS, STATE_SETTINGS
@@ -46,13 +47,19 @@ REFUSED_TO_NOBODY = (UnknownMemberIdError, IllegalGenerationError, InvalidProduc
 
 
 class Wanted(NamedTuple):
-    """What the service needs of a broker. outputs: topics that are only written; expected: what is read, by entry."""
+    """What the service needs of a broker. outputs: topics that are only written; expected: what is read, by entry.
+
+    letters: the topic of dead letters, if any.
+    """
 
     expected: Sequence[Expected]
     outputs: Sequence[str]
     state: str
     group: str
     transactional_id: str
+    letters: str | None = None
+    record_bytes_max: int = 0
+    replay_seconds_max: float = 0.0
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -128,6 +135,11 @@ class _Broker:
                 yield self._missing(name, told[name]["error_code"], needed, most if name == wanted.state else 0)
                 continue
             yield self._rights(name, counts[name], needed, told[name].get("authorized_operations"))
+            with in_our_words(f"looking at the settings of {name}"):
+                if name in wanted.inputs:
+                    yield from kafka_limits.retention(self._admin, name, wanted.replay_seconds_max)
+                elif name == wanted.letters:
+                    yield from kafka_limits.letters(self._admin, name, wanted.record_bytes_max)
             if name == wanted.state and most:
                 yield from self._state(name, counts[name], most)
         self.partitions = {name: counts[name] for name in wanted.inputs if name in counts and self._may_read(told[name])}

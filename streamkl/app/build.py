@@ -123,7 +123,8 @@ def inspection(config: Config) -> Iterator[Finding]:
     outputs = [config.drift_topic, config.divergence_topic]
     outputs += [config.dead_letter_topic] if config.dead_letters.on_bad_record == "dead_letter" else []
     expected = [_expected(config, entry) for entry in config.streams]
-    wanted = kafka_inspection.Wanted(expected, outputs, config.state_topic, config.group, config.transactional_id)
+    wanted = kafka_inspection.Wanted(expected, outputs, config.state_topic, config.group, config.transactional_id, config.dead_letter_topic,
+                                      config.limits.record_bytes_max, config.state.replay_seconds_max)
     return kafka_inspection.inspect(client_settings(config.source.bootstrap_servers, security_of(config.source)), wanted)
 
 
