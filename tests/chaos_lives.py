@@ -83,11 +83,11 @@ def die_with_parent() -> None:
 
 def live(config: str, notes: Notes) -> None:
     """One life: as `streamkl run` does, and noting what is done."""
-    from streamkl.app import build, logging
+    from streamkl.app import logging
     from streamkl.app.config import load
 
     logging.configure("json", "info")
-    service = build.service(load(config, {}), (), at_step=notes.do)
+    service = build_service.service(load(config, {}), (), at_step=notes.do)
     worker = service.worker
     of, poll = worker._stages.of, worker._source.poll
 
@@ -113,7 +113,7 @@ def live(config: str, notes: Notes) -> None:
 def main(config: str, notes: Notes) -> None:
     import streamkl.adapters.kafka_checkpoint
     import streamkl.adapters.kafka_source
-    import streamkl.app.build
+    import streamkl.app.build_service
     import streamkl.app.config  # noqa: F401
 
     for _ in sys.stdin:

@@ -168,7 +168,7 @@ def test_kill_9_at_any_step_leaves_all_or_nothing_for_the_successor(place, at):
     place.membership()
     names = {name: value for name, value in vars(place).items() if name not in ("broker", "made")}
     script = DYING.format(here=str(HERE), at=at, place=names, bootstrap=place.broker.bootstrap)
-    died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    died = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60)
     assert died.returncode == -signal.SIGKILL, died.stderr
     checkpoint, stands = place.checkpoint(), 2 if at == "committed" else 1
     assert checkpoint.restore(place.partition()) == Restored(stands, {b"stream": b"%d" % stands})

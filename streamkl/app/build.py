@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from streamkl.adapters.file_head import FORMATS, Format
 from streamkl.adapters.file_source import FileSource
@@ -21,17 +20,9 @@ from streamkl.app.label import label
 from streamkl.app.options import in_flags
 from streamkl.detect.detector import Detector
 from streamkl.errors import ConfigError
-from streamkl.service.feed import Feed, Field
-from streamkl.service.gauges import Gauges
-from streamkl.service.health import LIVE_WITHIN_SECONDS, Health
-from streamkl.service.holding import Holding
 from streamkl.service.observations import Watched
-from streamkl.service.pace import Pace
-from streamkl.service.ports import Checkpoint, Decoder, EventReader, RecordDecoder, RecordSource
-from streamkl.service.restoration import Policy
+from streamkl.service.ports import Decoder, EventReader, RecordDecoder
 from streamkl.service.streams import Streams
-from streamkl.service.telemetry import Telemetry
-from streamkl.service.worker import Worker
 
 if TYPE_CHECKING:
     from streamkl.adapters.kafka_client import Security
@@ -40,10 +31,6 @@ if TYPE_CHECKING:
     from streamkl.app.config_streams import StreamEntry
     from streamkl.service.finding import Finding
     from streamkl.service.sample import Expected
-
-SAVES_IN_REPLAY = 20
-"""A sketch is not saved again before so small a part of what a restart may replay came: saving costs more than replaying."""
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -55,22 +42,6 @@ class Options:
     settings: Mapping[str, object]
     is_strict: bool = False
     block_bytes: int | None = None
-
-
-class Service(NamedTuple):
-    """What runs: the loop, what it tells, and what answers over HTTP (None: nothing does)."""
-
-    worker: Worker
-    telemetry: Telemetry
-    server: Listening | None
-
-
-class Listening(Protocol):
-    """What answers on a port until it is closed."""
-
-    port: int
-
-    def close(self) -> None: ...
 
 
 def parts(options: Options) -> tuple[FileSource, Streams]:
@@ -122,8 +93,8 @@ def inspection(config: Config) -> Iterator[Finding]:
         return iter(())
     outputs = [config.drift_topic, config.divergence_topic]
     outputs += [config.dead_letter_topic] if config.dead_letters.on_bad_record == "dead_letter" else []
-    expected = [_expected(config, entry) for entry in config.streams]
-    wanted = kafka_inspection.Wanted(expected, outputs, config.state_topic, config.group, config.transactional_id, config.dead_letter_topic,
+    wanted_of = [expected(config, entry) for entry in config.streams]
+    wanted = kafka_inspection.Wanted(wanted_of, outputs, config.state_topic, config.group, config.transactional_id, config.dead_letter_topic,
                                       config.limits.record_bytes_max, config.state.replay_seconds_max)
     return kafka_inspection.inspect(client_settings(config.source.bootstrap_servers, security_of(config.source)), wanted)
 
@@ -152,95 +123,8 @@ def security_of(source: KafkaSource) -> Security:
     return Security(**{**given, **secrets, "protocol": source.security.protocol.upper()})
 
 
-def service(config: Config, discard: Sequence[str], at_step: Callable[[str], None] | None = None) -> Service:
-    """Return the parts of the service. discard: globs of streams whose stored state is given up. at_step: told each step of a commit.
-
-    Raises ConfigError for what only shows when it is put together (a port that is taken), StateError where the state is another process's.
-    """
-    from streamkl.adapters.prometheus import MetricsServer, PrometheusMeter
-
-    meter = PrometheusMeter()
-    telemetry = Telemetry(meter, Gauges(config.divergence.gauges, config.divergence.top))
-    source, checkpoint = _kafka(config, at_step) if config.is_kafka else _embedded(config, at_step)
-    policy = Policy(config.state.on_incompatible == "relearn", tuple(discard))
-    holding = Holding(config.application, feeds(config), source, checkpoint, telemetry, policy, time.monotonic)
-    worker = Worker(source, checkpoint, holding, telemetry, _pace(config))
-    server = None
-    if config.monitoring.port is not None:
-        live_within = max(LIVE_WITHIN_SECONDS, config.limits.shutdown_seconds, _longest_wait(config))
-        server = MetricsServer(meter, Health(worker, live_within), config.monitoring.host, config.monitoring.port)
-    return Service(worker, telemetry, server)
-
-
-def feeds(config: Config) -> list[Feed]:
-    """Return what is watched."""
-    return [_feed(config, entry) for entry in config.streams]
-
-
-def _feed(config: Config, entry: StreamEntry) -> Feed:
-    expected, limits = _expected(config, entry), config.limits
-    fields = tuple(
-        Field(name, entry.path(name), Detector(**config.detector_settings(entry, name))) for name in entry.fields  # type: ignore[arg-type]
-    )
-    is_keyed = entry.key is not None and entry.key.message_key
-    return Feed(
-        expected.topic, expected.name, fields, expected.decoder, None if is_keyed else expected.key, is_keyed, expected.time, expected.ahead_ms,
-        expected.oldest_ms, limits.key_characters_max, max(1, limits.streams_per_partition_max // len(fields)),
-    )
-
-
-def _kafka(config: Config, at_step: Callable[[str], None] | None) -> tuple[RecordSource, Checkpoint]:
-    from streamkl.adapters import kafka_checkpoint, kafka_source
-    from streamkl.adapters.kafka_client import client_settings
-    from streamkl.app.config_source import KafkaSource
-    from streamkl.service.alerts import Alerts
-
-    given = config.source
-    assert isinstance(given, KafkaSource)
-    settings = client_settings(given.bootstrap_servers, security_of(given), f"streamkl-{config.application}", given.request_timeout_seconds)
-    source = kafka_source.KafkaSource(
-        settings, config.topics, config.group, instance=config.instance, start_at=given.start_at, poll_records_max=given.poll_records_max,
-        session_timeout_seconds=given.session_timeout_seconds, max_poll_interval_seconds=given.max_poll_interval_seconds,
-    )
-    has_letters = config.dead_letters.on_bad_record == "dead_letter"
-    store = kafka_checkpoint.KafkaCheckpoint(
-        settings, application=config.application, instance=config.instance, group=config.group, topics=config.topics,
-        state_topic=config.state_topic, events_topic=config.drift_topic, dead_letters_topic=config.dead_letter_topic if has_letters else None,
-        readings_topic=config.divergence_topic, publisher=Alerts(config.application, config.drift_events.mode),
-        transaction_timeout_seconds=given.transaction_timeout_seconds, at_step=at_step,
-    )
-    return source, store
-
-
-def _longest_wait(config: Config) -> float:
-    """Return the seconds that one restore may wait for a transaction that hangs, and a little more."""
-    from streamkl.app.config_source import KafkaSource
-
-    return config.source.transaction_timeout_seconds + 30 if isinstance(config.source, KafkaSource) else 0.0
-
-
-def _embedded(config: Config, at_step: Callable[[str], None] | None) -> tuple[RecordSource, Checkpoint]:
-    from streamkl.adapters.file_records import FileRecords
-    from streamkl.adapters.sqlite_checkpoint import SqliteCheckpoint
-    from streamkl.app import config_source
-
-    assert isinstance(config.source, config_source.FileSource)
-    source = FileRecords(config.source.path, config.topics[0], config.source.format, config.limits.record_bytes_max)
-    return source, SqliteCheckpoint(config.state_path, config.application, at_step)
-
-
-def _pace(config: Config) -> Pace:
-    return Pace(
-        commit_every_seconds=config.commit.every_seconds, commit_every_records=config.commit.every_records,
-        learning_seconds=config.limits.learning_seconds_per_poll, state_share=config.state.state_share_max,
-        replay_records=config.state.replay_records_max, replay_seconds=config.state.replay_seconds_max,
-        save_after_records=config.state.replay_records_max // SAVES_IN_REPLAY, shutdown_seconds=config.limits.shutdown_seconds,
-        stall_seconds=config.limits.stall_seconds, readings_every_seconds=config.divergence.every_seconds,
-        on_bad_record=config.dead_letters.on_bad_record,
-    )
-
-
-def _expected(config: Config, entry: StreamEntry) -> Expected:
+def expected(config: Config, entry: StreamEntry) -> Expected:
+    """Return what an entry of the configuration takes the records of its topic for."""
     from streamkl.service.sample import MESSAGE_KEY, Expected
 
     kinds = {entry.path(field): watched.kind for field, watched in entry.fields.items()}

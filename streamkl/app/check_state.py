@@ -34,11 +34,11 @@ def check_state(config: Config, discard: Sequence[str]) -> int:
 
     Raises ConfigError, Unavailable, and StateError where nothing of the state can be used.
     """
-    from streamkl.app import build
+    from streamkl.app import build_service
     from streamkl.app.build_state import stored_state
 
     policy = Policy(config.state.on_incompatible == "relearn", tuple(discard))
-    feeds, total = build.feeds(config), Counter[str]()
+    feeds, total = build_service.feeds(config), Counter[str]()
     with stored_state(config) as stored:
         for partition in stored.partitions:
             lines, counts = _partition(config.application, stored, partition, feeds, policy)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from types import FrameType
 
-from streamkl.app import build, logging
+from streamkl.app import build_service, logging
 from streamkl.app.config import Config, load
 from streamkl.app.config_source import KafkaSource
 from streamkl.app.exit_code import Terminated, exit_code
@@ -26,7 +26,7 @@ def run(path: str, discard: Sequence[str]) -> int:
     """
     config = load(path, os.environ)
     logging.configure(config.monitoring.log_format, config.monitoring.log_level, _secrets(config))
-    service = build.service(config, discard)
+    service = build_service.service(config, discard)
     metrics = f"http://{config.monitoring.host}:{service.server.port}" if service.server else None
     service.telemetry.started(config.application, version("streamkl"), metrics)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,7 +45,7 @@ def run(path: str, discard: Sequence[str]) -> int:
     return 0
 
 
-def _stopper(service: build.Service, number: signal.Signals) -> Callable[[int, FrameType | None], None]:
+def _stopper(service: build_service.Service, number: signal.Signals) -> Callable[[int, FrameType | None], None]:
     def stop(_: int, __: FrameType | None) -> None:
         signal.signal(number, _end)
         service.worker.stop()

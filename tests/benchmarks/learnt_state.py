@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from streamkl.app import build
+from streamkl.app import build_service
 from streamkl.app.config import Config, load
 from streamkl.detect.pieces import cut, fingerprint
 from streamkl.service.entries import PROGRESS_KEY, VERSION, Progress, StoredField, StoredRow, encoded, row_key, sketch_key
@@ -23,10 +23,10 @@ KEYS_A_UNIT = 200
 def write(path: str, keys: int, partitions: int, offset: int = 0) -> int:
     """Write the state of a configuration's streams: keys as in `traffic`, all before `offset`; return its bytes."""
     config = load(path, os.environ)
-    (feed,) = build.feeds(config)
+    (feed,) = build_service.feeds(config)
     core = _core(config)
     chunks = [StoredField(field.name, fingerprint(field.fresh), offset, []) for field in feed.fields]
-    source, store = (build._kafka if config.is_kafka else build._embedded)(config, None)
+    source, store = (build_service.kafka if config.is_kafka else build_service.embedded)(config, None)
     size = 0
     try:
         member = _membership(source) if config.is_kafka else None
@@ -58,7 +58,7 @@ def _membership(source: RecordSource) -> object:
 
 def _core(config: Config) -> bytes:
     """Return the stored sketch of a stream that has learnt all it will."""
-    (feed,) = build.feeds(config)
+    (feed,) = build_service.feeds(config)
     detector = feed.fields[0].fresh.clone()
     detector.update_many(np.random.default_rng(7).standard_normal(30_000))
     pieces = cut(detector)
