@@ -83,7 +83,7 @@ def die_with_parent() -> None:
 
 def live(config: str, notes: Notes) -> None:
     """One life: as `streamkl run` does, and noting what is done."""
-    from streamkl.app import logging
+    from streamkl.app import build_service, logging
     from streamkl.app.config import load
 
     logging.configure("json", "info")

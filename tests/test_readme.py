@@ -63,8 +63,8 @@ def test_every_file_that_is_linked_is_there():
 
 
 def test_every_metric_that_is_named_is_one():
-    named = set(re.findall(r"`(streamkl_\w+)`", README))
-    assert named
+    named = {name for line in README.splitlines() if "dead-letters`" not in line for name in re.findall(r"`(streamkl_\w+)`", line)}
+    assert named                                        # a dead letter has headers of such names, which are no metrics
     assert named <= {metric.name for metric in METRICS}
 
 

@@ -26,7 +26,6 @@ SAVES_IN_REPLAY = 20
 """A sketch is not saved again before so small a part of what a restart may replay came: saving costs more than replaying."""
 
 
-
 class Service(NamedTuple):
     """What runs: the loop, what it tells, and what answers over HTTP (None: nothing does)."""
 
