@@ -44,7 +44,7 @@ class State(Model):
         1_000_000, ge=1000, le=1_000_000_000, description="Records of a partition that a restart reads again at most, beyond the last commit."
     )
     replay_seconds_max: float = Field(
-        43_200, ge=60, le=31_536_000, description="Records older than this (by their own time) are not needed by a restart; far less than what the topic retains."
+        43_200, ge=60, le=31_536_000, description="A restart needs no older records (by their own time); far less than the topic retains."
     )
     state_share_max: float = Field(0.5, gt=0, le=100, description="Bytes of state that are written per byte read, at most on average.")
     on_incompatible: Literal["refuse", "relearn"] = Field(
