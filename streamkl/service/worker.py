@@ -50,7 +50,7 @@ class Worker:
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, clock()
         self._paused_from = clock()
         self._commits = 0
-        self._has_lost = False                          # what was taken did not stand, and has not been taken again
+        self._has_lost = False                          # what was taken did not stand, and is not restored yet
         self._restored: set[Partition] = set()          # of which no record was taken since
         self._is_paused = self._is_ended = self._is_settled = False
         self._bad: RecordError | None = None
@@ -101,6 +101,7 @@ class Worker:
         self._watchdog.look(self._holding.shards, self._is_paused)
         self._stages.tell()
         self.is_ready = self._holding.is_complete and self._is_settled
+        self._has_lost = self._has_lost and not self._holding.is_complete       # what is restored is taken again, or is another's
 
     def _rebalance(self, arrivals: Arrivals) -> None:
         if arrivals.membership is not None:
@@ -205,7 +206,7 @@ class Worker:
         with self._stages.of("commit"):
             unit = self._holding.unit(readings, self._membership)
             self._stand(unit)
-        self._commits, self._has_lost = self._commits + 1, False
+        self._commits += 1
         letters = self._holding.committed(unit)
         self._readings.committed(unit.readings)
         seconds = self._clock() - self._paused_from      # with what was saved right before
