@@ -482,7 +482,7 @@ def test_a_stop_after_a_commit_that_failed_does_not_say_that_all_is_committed():
     worker = life(MemorySource(log, (100,)), Away(MemoryCheckpoint(MemoryStore()), "commit", set(range(99))), PLAIN, one_feed())
     waits = []
     worker._stop.wait = lambda seconds: waits.append(seconds) or (worker.stop() if len(waits) == 5 else None)
-    with pytest.raises(Unavailable, match="could not be committed"):
-        worker.run()
+    worker.run()
+    assert worker.has_lost
     assert waits == sorted(waits)       # it is tried less and less often, though restoring works each time
     assert waits[-1] > waits[0]

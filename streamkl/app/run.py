@@ -40,8 +40,7 @@ def run(path: str, discard: Sequence[str]) -> int:
         service.worker.close()
         if service.server:
             service.server.close()
-    left = service.worker.unsaved
-    service.telemetry.stopped("all that was taken is committed" + (f"; {left:,} keys were not saved in time and are replayed" if left else ""))
+    service.telemetry.stopped(_reason(service.worker.has_lost, service.worker.unsaved))
     return 0
 
 
@@ -52,6 +51,12 @@ def _stopper(service: build_service.Service, number: signal.Signals) -> Callable
         service.telemetry.stopping(number.name)
 
     return stop
+
+
+def _reason(has_lost: bool, unsaved: int) -> str:
+    if has_lost:
+        return "the last unit of work could not be committed; its records come again"
+    return "all that was taken is committed" + (f"; {unsaved:,} keys were not saved in time and are replayed" if unsaved else "")
 
 
 def _end(number: int, frame: FrameType | None) -> None:

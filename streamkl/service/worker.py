@@ -33,7 +33,10 @@ SLICE_BYTES: Final = 4 << 20            # of sketches that one commit of the end
 
 
 class Worker:
-    """Runs until it is stopped, or the source ends. is_moving, is_ready: for whoever asks whether it lives."""
+    """Runs until it is stopped, or the source ends. turned_at, is_ready: for whoever asks whether it lives.
+
+    has_lost: the last commit failed, in a rebalance or an outage, and what it held is not restored yet: it comes again to whoever is next.
+    """
 
     def __init__(
         self, source: RecordSource, checkpoint: Checkpoint, holding: Holding, telemetry: Telemetry, pace: Pace,
@@ -50,7 +53,7 @@ class Worker:
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, clock()
         self._paused_from = clock()
         self._commits = 0
-        self._has_lost = False                          # what was taken did not stand, and is not restored yet
+        self.has_lost = False                          # what was taken did not stand, and is not restored yet
         self._restored: set[Partition] = set()          # of which no record was taken since
         self._is_paused = self._is_ended = self._is_settled = False
         self._bad: RecordError | None = None
@@ -101,7 +104,7 @@ class Worker:
         self._watchdog.look(self._holding.shards, self._is_paused)
         self._stages.tell()
         self.is_ready = self._holding.is_complete and self._is_settled
-        self._has_lost = self._has_lost and not self._holding.is_complete       # what is restored is taken again, or is another's
+        self.has_lost = self.has_lost and not self._holding.is_complete       # what is restored is taken again, or is another's
 
     def _rebalance(self, arrivals: Arrivals) -> None:
         if arrivals.membership is not None:
@@ -235,7 +238,7 @@ class Worker:
         self._holding.drop_all()
         self._readings.forget()
         self._forget_unit()
-        self._is_paused, self._has_lost = False, True
+        self._is_paused, self.has_lost = False, True
 
     def _forget_unit(self) -> None:
         self._records, self._state_bytes, self._output_bytes, self._committed_at = 0, 0, 0, self._clock()
@@ -246,8 +249,6 @@ class Worker:
         until = began + self._pace.shutdown_seconds
         self.is_ready = False
         self._learn(began + LEARNING_PART * self._pace.shutdown_seconds)
-        if self._has_lost:
-            raise Unavailable("the last unit of work could not be committed; its records come again with the next start")
         if self._holding.slots.held:
             raise Unavailable(f"the unit of work was not finished in {self._pace.shutdown_seconds:g} s; its records come again with the next start")
         if self._is_ended:
