@@ -5,7 +5,7 @@ with crc32c and the service's own settings of the consumer, each record's value 
 with all defaults, metrics looked at twice a second. Young: while the references are learnt and grow; mature: behind 10,000 observations of each
 stream. Bare loops run before, between and behind, so that what else the machine does shows; the ratio is against the median. --minutes 10 sends on
 for so long, never far ahead of the service, and tells its memory: flat, once the references are mature, or something leaks.
-    python tests/benchmarks/bench_service.py [--keys 100] [--records 400000] [--minutes 0]
+    python tests/benchmarks/bench_service.py [--keys 100] [--records 400000] [--no-maturing] [--minutes 0]
 """
 
 import argparse
@@ -24,6 +24,7 @@ from traffic import Traffic
 
 PARTITIONS = 4
 MATURE_AT = 13_000              # observations of a stream, by when all have learnt for the last time
+LEARNT_AT = 1_500               # the same without maturing
 AHEAD = 600_000                 # records that may wait for the service in a long run
 BARE = """
 import sys, time
@@ -90,12 +91,13 @@ def print_stages(part: list[Sample], records: float, cpu: float) -> None:
 def short(broker: Broker, options: argparse.Namespace, place: Path) -> None:
     topic = broker.topic("bench-service", PARTITIONS)
     application = with_topics(broker, unique("bench"), PARTITIONS)
-    mature = MATURE_AT * options.keys
+    mature = (LEARNT_AT if options.no_maturing else MATURE_AT) * options.keys
     traffic = Traffic(options.keys, options.distinct)
     total = traffic.send(broker.bootstrap, topic, mature + options.records)
     print(f"{total:,} records, {options.distinct:,} distinct, {10 * options.keys:,} streams")
     bares = [bare(broker, topic, options.records)]
-    service = ServiceProcess(configuration(broker.bootstrap, topic, application), place)
+    parts = {"detector": {"mature_until": 0}} if options.no_maturing else {}
+    service = ServiceProcess(configuration(broker.bootstrap, topic, application, **parts), place)
     try:
         samples = service.watched(lambda one: one.records >= total, 900)
         service.stop()
@@ -137,6 +139,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--records", type=int, default=400_000, help="of the mature part, and of each bare loop")
     parser.add_argument("--distinct", type=int, default=200_000)
+    parser.add_argument("--no-maturing", action="store_true", help="references stay as they were first learnt: the mature part comes soon")
     parser.add_argument("--minutes", type=float, default=0.0)
     options = parser.parse_args()
     broker = one_broker()
