@@ -157,8 +157,7 @@ class Telemetry:
         for reason, number in dead_letters.items():
             self._meter.count("streamkl_dead_letters_total", number, reason=self._bounded("records", reason))
         fields = {"records": records, "streams": streams, "state_bytes": state_bytes, "events": events, "dead_letters": sum(dead_letters.values())}
-        log = self._log.info if records or events else self._log.debug
-        log("work.committed", partitions=list(map(str, partitions)), **fields, seconds=round(seconds, 4))
+        self._log.info("work.committed", partitions=list(map(str, partitions)), **fields, seconds=round(seconds, 4))
 
     def event_published(self, event: DriftEvent) -> None:
         """A drift event stands, in the unit that was committed."""
