@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamkl.adapters.json_record_decoder import BEYOND_DOUBLES, EMPTY, REASONS, TOMBSTONE, TOO_LONG, JsonRecordDecoder
@@ -86,6 +86,32 @@ def test_any_bytes_are_a_record_or_a_reject_with_a_constant_reason(values):
     assert sorted([*found.rows, *(index for index, _ in found.rejects)]) == list(range(2 * len(values)))
     assert {reason for _, reason in found.rejects} <= set(REASONS)
     assert len(found.columns["x"]) == len(found.rows)
+
+
+SPLIT = [b'{"x":1}', b'{"x":{"x":2}', b'"x":3}', b"{}", b"{}{}", b'{"x":4}{"x":5}', b'{"y":"', b'"}', b'{"x":"}', b'{"}', b"{}\n{}", b"", b" {} ",
+         b'{"x":6', b',"x":7}', b"}", b"{", b'{"y":[{}', b"{}]}", b'{"x":"\xff"}', b'{"x":1e400}', b'{"y":' + b"9" * 400 + b"}", None]
+
+
+@given(st.lists(st.sampled_from(SPLIT) | st.just(b'{"x":0}') | st.integers(0, 10**400).map(lambda x: b'{"x":%d}' % x), max_size=9))
+@example([b'{"x":{}', b"{}}", b"{}{}"])                    # three values, three objects, and none of them in one value alone
+@example([b'{"y":"}', b'{"}', b"{}{}"])
+@example([b"{}{}", b"{", b"}"])
+@example([b'{"x":1}', b'{"x":' + b"9" * 400 + b"}"])
+def test_a_record_means_the_same_among_others_that_could_be_taken_for_a_part_of_it(values):
+    decoder = JsonRecordDecoder(["x"])
+    together = decoder.decode(records(*values))
+    alone = [decoder.decode(records(value)) for value in values]
+    assert together.columns["x"] == [x for one in alone for x in one.columns["x"]]
+    assert together.rejects == [(index, reason) for index, one in enumerate(alone) for _, reason in one.rejects]
+    assert together.rows == [index for index, one in enumerate(alone) if one.rows]
+
+
+def test_many_good_records_are_read_in_one_call_and_one_bad_among_them_is_found():
+    values = [b'{"x":%d}' % i for i in range(1000)]
+    values[700] = b'{"x":'
+    found = JsonRecordDecoder(["x"]).decode(records(*values))
+    assert found.columns["x"] == [i for i in range(1000) if i != 700]
+    assert (found.rows, found.rejects) == ([i for i in range(1000) if i != 700], [(700, INVALID_JSON)])
 
 
 @pytest.mark.parametrize(

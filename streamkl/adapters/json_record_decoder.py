@@ -26,6 +26,7 @@ from streamkl.service.ports import Decoded
 from streamkl.service.record import Record
 
 RECORD_BYTES_MAX: Final = 1 << 20
+TOGETHER: Final = 256               # records that are read in one call: what they are made of stays in the cache
 TOMBSTONE: Final = "no value (a tombstone)"
 EMPTY: Final = "an empty value"
 TOO_LONG: Final = "longer than the longest record allowed"
@@ -53,7 +54,9 @@ class JsonRecordDecoder:
         self._record_bytes_max = record_bytes_max
         self._tree = PathTree([names(path) for path in dict.fromkeys(paths)])
         self._getters = {path: self._tree.getter(names(path)) for path in paths}
-        self._decode = msgspec.json.Decoder(self._tree.record).decode if self._tree.is_plain else self._scanned
+        plain = msgspec.json.Decoder(self._tree.record) if self._tree.is_plain else None
+        self._decode = plain.decode if plain else self._scanned
+        self._decode_lines = plain.decode_lines if plain else None
         self._scanner = JsonScanner(nan=float("nan"), beyond=_BEYOND)
 
     def decode(self, records: Sequence[Record]) -> Decoded:
@@ -61,28 +64,57 @@ class JsonRecordDecoder:
         rows: list[int] = []
         found: list[object] = []
         rejects: list[tuple[int, str]] = []
-        decode, bytes_max = self._decode, self._record_bytes_max
-        for index, record in enumerate(records):
-            value = record.value
-            if value and len(value) <= bytes_max:
-                try:
-                    fields = decode(value)
-                    if len(value) > FLOAT_DIGITS and self._is_beyond(fields):
-                        fields = self._scanned(value)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    fields = self._scanned(value)
-            else:
-                fields = TOO_LONG if value else TOMBSTONE if value is None else EMPTY
-            if isinstance(fields, str):
-                rejects.append((index, fields))
-            else:
-                rows.append(index)
-                found.append(fields)
+        for start in range(0, len(records), TOGETHER):
+            values = [record.value for record in records[start:start + TOGETHER]]
+            if together := self._together(values):
+                rows += range(start, start + len(together))
+                found += together
+                continue
+            for index, fields in enumerate(map(self._alone, values), start=start):
+                if isinstance(fields, str):
+                    rejects.append((index, fields))
+                else:
+                    rows.append(index)
+                    found.append(fields)
         return Decoded(rows, {path: column(getter, found) for path, getter in self._getters.items()}, rejects)
 
-    def _is_beyond(self, record: object) -> bool:
+    def _together(self, values: list[bytes | None]) -> list[object] | None:
+        """Return all records, read as lines in one call; None where that may not be what each of them is alone.
+
+        If each line break of the text stands between } and {, and there is one between each two values, then no value has one, and none begins in
+        one and ends in another: JSON has no such place, as a line break in a text is refused. As many objects as values are then one in each.
+        """
+        try:
+            text = b"\n".join(values)       # type: ignore[arg-type]
+        except TypeError:                   # a tombstone
+            return None
+        count, longest = len(values), max(map(len, values))         # type: ignore[arg-type]
+        is_plain = text.startswith(b"{") and text.endswith(b"}") and text.count(b"\n") == count - 1 == text.count(b"}\n{")
+        if not (self._decode_lines and is_plain and longest <= self._record_bytes_max):
+            return None
+        try:
+            found: list[object] = self._decode_lines(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return found if len(found) == count and not (longest > FLOAT_DIGITS and self._have_beyond(found)) else None
+
+    def _alone(self, value: bytes | None) -> object | str:
+        """Return one record, or the reason why it is none."""
+        if not value or len(value) > self._record_bytes_max:
+            return TOO_LONG if value else TOMBSTONE if value is None else EMPTY
+        try:
+            fields: object = self._decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._scanned(value)
+        return self._scanned(value) if len(value) > FLOAT_DIGITS and self._have_beyond([fields]) else fields
+
+    def _have_beyond(self, found: list[object]) -> bool:
         """Return whether a watched field is an integer that no double can hold; only a long record has room for one."""
-        return any(type(leaf) is int and (leaf > _LARGEST or leaf < -_LARGEST) for leaf in self._leaves(record))
+        for getter in self._getters.values():
+            whole = [leaf for leaf in column(getter, found) if type(leaf) is int]
+            if whole and (max(whole) > _LARGEST or min(whole) < -_LARGEST):
+                return True
+        return False
 
     def _scanned(self, value: bytes) -> object | str:
         """Return one record as msgspec would give it, or the reason why it is none."""

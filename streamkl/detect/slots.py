@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -104,22 +105,25 @@ class Slots:
         NO_TIME. positions: told in the events. is_postponing: a stream that is due to learn does so in `learn`. Raises IndexError, ValueError
         and (in the middle) TypeError.
         """
-        hits: list[Hit] = []
+        hits: list[tuple[int, Hit]] = []
         held: list[int] = []
-        i, end = 0, len(slots)
-        while i < end:
+        order = np.arange(len(slots))
+        if not isinstance(values, list):
+            self._fleet.order(slots, order)         # stream by stream: what one stream needs of memory is fetched once
+        at, end = 0, len(slots)
+        while at < end:
             if isinstance(values, list):
-                i, verdict = self._fleet.take_objects(slots, values, i, held)
+                at, verdict = self._fleet.take_objects(slots, values, at, held)
             else:
-                i, verdict = self._fleet.take(slots, values, i, held)
+                at, verdict = self._fleet.take(slots, values, order, at, held)
             if verdict:
-                slot, time = int(slots[i - 1]), int(times[i - 1])
-                event = self._turn(slot, verdict, time, int(positions[i - 1]), is_postponing)
+                i = int(order[at - 1])
+                event = self._turn(int(slots[i]), verdict, int(times[i]), int(positions[i]), is_postponing)
                 if event:
-                    hits.append(Hit(slot, event))
+                    hits.append((i, Hit(int(slots[i]), event)))
         for j in held:
             self._hold(self._held[int(slots[j])], values[j], int(times[j]), int(positions[j]))
-        return hits
+        return [hit for _, hit in sorted(hits, key=itemgetter(0))]
 
     @property
     def held(self) -> int:

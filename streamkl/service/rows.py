@@ -74,6 +74,27 @@ class Rows:
 
     def place(self, offsets: Sequence[int], keys: Sequence[str], times_ms: Sequence[int]) -> NDArray[np.int64]:
         """Return for each record the first slot of its row, SKIPPED for one that the row holds already."""
+        firsts = self._place_known(offsets, keys, times_ms)
+        return np.array(self._place_each(offsets, keys, times_ms) if firsts is None else firsts, np.int64)
+
+    def _place_known(self, offsets: Sequence[int], keys: Sequence[str], times_ms: Sequence[int]) -> list[int] | None:
+        """Do it key by key, where every row is there and thawed (it then has none of the records); else do nothing and return None."""
+        count = len(keys)
+        last = dict(zip(keys, range(count), strict=True))                               # in the order of their first records
+        first = dict(zip(reversed(keys), reversed(range(count)), strict=True))          # in the order of their last ones, turned round
+        known = {key: row for key in last if (row := self._rows.get(key)) and row.first != SKIPPED}
+        if len(known) < len(last):
+            return None
+        for key, row in known.items():
+            row.next_offset, row.at_ms = offsets[last[key]] + 1, times_ms[last[key]]
+            if row.unsaved_from is None:
+                row.unsaved_from = offsets[first[key]]
+                self._unsaved[key] = row
+        for key in reversed(first):
+            self._rows.move_to_end(key)
+        return [known[key].first for key in keys]
+
+    def _place_each(self, offsets: Sequence[int], keys: Sequence[str], times_ms: Sequence[int]) -> list[int]:
         rows, unsaved, move = self._rows, self._unsaved, self._rows.move_to_end
         places = []
         for offset, key, at_ms in zip(offsets, keys, times_ms, strict=True):
@@ -94,7 +115,7 @@ class Rows:
                 unsaved[key] = row
             move(key)
             places.append(row.first)
-        return np.array(places, np.int64)
+        return places
 
     def owns(self, slot: int) -> bool:
         """Return whether a slot is one of these rows'."""

@@ -46,10 +46,14 @@ def numbers(
     """
     kinds = set(map(type, fields))
     try:
-        if not (is_typed and bool in kinds) and (kinds <= {float, int} or _are_plain(fields)):
+        if kinds <= {float, int}:
+            values = np.fromiter(fields, np.float64, len(fields))
+        elif not (is_typed and bool in kinds) and _are_plain(fields):
             values = np.fromiter(map(float, fields), np.float64, len(fields))  # type: ignore[arg-type]
-            if not is_typed or np.isfinite(values).all():
-                return values, []
+        else:
+            return _one_by_one(column, fields, lines, is_typed)
+        if not is_typed or np.isfinite(values).all():
+            return values, []
     except (TypeError, ValueError, OverflowError):
         pass
     return _one_by_one(column, fields, lines, is_typed)

@@ -10,10 +10,11 @@ from streamkl.detect.kernel.tracker import Tracker
 
 @final
 class Fleet:
-    """Take observations for many streams, in the order in which they came.
+    """Take observations for many streams, those of one stream in the order in which they came.
 
     Each slot is empty, or takes its observations by a Python call (`follow`) or by a native tracker (`track`), or holds them (`hold`).
-    take and take_objects return (index after the last observation taken, verdict) and list what they held; verdict TAPE_DUE (6): the slot's tape
+    order fills its second argument with the indices of observations, stream by stream; take goes through them so, take_objects as they are.
+    Both return (where it stopped, verdict) and list what they held; verdict TAPE_DUE (6): the slot's tape
     is full, and is to be read (`tape`) and given room (`make_room`) before the next take. grow returns the first of so many new, empty slots.
     """
 
@@ -26,5 +27,8 @@ class Fleet:
     def track(self, slot: int, tracker: Tracker, room: int = 0) -> None: ...
     def tape(self, slot: int) -> bytes: ...
     def make_room(self, slot: int, room: int) -> None: ...
-    def take(self, slots: npt.NDArray[np.int64], values: npt.NDArray[np.float64], start: int, held: list[int]) -> tuple[int, int]: ...
+    def order(self, slots: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> None: ...
+    def take(
+        self, slots: npt.NDArray[np.int64], values: npt.NDArray[np.float64], order: npt.NDArray[np.int64], at: int, held: list[int]
+    ) -> tuple[int, int]: ...
     def take_objects(self, slots: npt.NDArray[np.int64], values: list[object], start: int, held: list[int]) -> tuple[int, int]: ...

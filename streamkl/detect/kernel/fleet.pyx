@@ -1,11 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False, autotestdict=False
-"""Fleet: many streams, one loop: observations of any of them in the order in which they came.
+"""Fleet: many streams, one loop: observations of any of them, those of one stream in the order in which they came.
 
 Rule 1: each observation is taken as its own stream's tracker takes it; nothing depends on the streams beside it.
 Rule 2: what is not plain watching - learning, an episode - is a Python call; the loop stops where one observation caused something.
+Rule 3: plain watching runs without the interpreter's lock; what changes a fleet meanwhile, from another thread, is refused.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int16_t, int64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -13,20 +14,6 @@ from cython cimport final
 
 from streamkl.detect.kernel.kernel cimport *
 from streamkl.detect.kernel.tracker cimport Tracker
-
-cdef enum:
-    EMPTY, STEP, TRACKED, HELD          # how a slot's observations are taken
-    TAPE = 128                          # values of a maturing stream that are kept here before its phase takes them over
-    TAPE_DUE = 6                        # beside the verdicts (verdict.py): the tape is to be taken over
-
-ctypedef struct slot_t:
-    tracker_t *tracker
-    cells_t *cells
-    tracker_t *follower
-    cells_t *follower_cells
-    double *tape
-    int64_t on_tape, room
-    int mode
 
 
 @final
@@ -36,6 +23,7 @@ cdef class Fleet:
     cdef slot_t *slots
     cdef Py_ssize_t size, capacity
     cdef list steps, trackers
+    cdef bint is_busy                   # set and read with the interpreter's lock held
 
     def __cinit__(self):
         self.slots, self.size, self.capacity = NULL, 0, 0
@@ -52,6 +40,7 @@ cdef class Fleet:
 
     def grow(self, Py_ssize_t count):
         """Add empty slots; return the first."""
+        self._refuse_threads()
         cdef Py_ssize_t first = self.size, capacity = self.capacity
         cdef slot_t *slots
         if first + count > capacity:
@@ -90,7 +79,7 @@ cdef class Fleet:
         if not tracker.is_numeric:
             raise ValueError("only a numeric stream is tracked natively")
         if room > 0:
-            a.tape, a.room = <double *>malloc(TAPE * sizeof(double)), min(room, <int64_t>TAPE)
+            a.tape, a.room = <double *>malloc(TAPE * sizeof(double)), <int16_t>min(room, <int64_t>TAPE)
             if a.tape == NULL:
                 raise MemoryError("no memory for the newest values of a stream")
         a.tracker, a.cells, a.mode = &tracker.t, &tracker.cells, TRACKED
@@ -110,30 +99,42 @@ cdef class Fleet:
         cdef slot_t *a = self._at(slot)
         if a.tape == NULL or a.on_tape or room < 1:
             raise ValueError(f"slot {slot} has no empty tape, or no room was given")
-        a.room = min(room, <int64_t>TAPE)
+        a.room = <int16_t>min(room, <int64_t>TAPE)
 
-    def take(self, const int64_t[::1] slots, const double[::1] values, Py_ssize_t start, list held):
-        """Take observations from `start` until one causes something; return (index after it, what it caused)."""
-        cdef Py_ssize_t i
+    def order(self, const int64_t[::1] slots, int64_t[::1] order not None):
+        """Fill `order` with the indices of observations, stream by stream, those of one stream in their order."""
+        if order.shape[0] != slots.shape[0]:
+            raise ValueError(f"room for the order of {order.shape[0]} observations, and {slots.shape[0]} were given; give room for each")
+        self._check(slots, slots.shape[0], 0)
+        if slots.shape[0]:
+            fleet_order(self.slots, &slots[0], &order[0], slots.shape[0])
+
+    def take(self, const int64_t[::1] slots, const double[::1] values, const int64_t[::1] order, Py_ssize_t at, list held):
+        """Take observations from order[at] on until one causes something; return (where it stopped, what it caused)."""
         cdef int verdict = QUIET
-        cdef slot_t *a
-        self._check(slots, values.shape[0], start)
-        for i in range(start, slots.shape[0]):
-            a = &self.slots[slots[i]]
-            if a.mode == TRACKED:
-                verdict = take_tracked(a, values[i])
-            elif a.mode == HELD:
-                held.append(i)
-            else:
-                verdict = self.steps[slots[i]](values[i])
-            if verdict != QUIET:
-                return i + 1, verdict
-        return slots.shape[0], QUIET
+        cdef Py_ssize_t count = slots.shape[0], i
+        if values.shape[0] != count or order.shape[0] != count:
+            raise ValueError(f"{count} slots for {values.shape[0]} values in an order of {order.shape[0]}; give one for each")
+        self._refuse_threads()
+        while at < count and verdict == QUIET:
+            self.is_busy = True
+            with nogil:
+                at = fleet_take(self.slots, &slots[0], &values[0], &order[0], at, count, &verdict)
+            self.is_busy = False
+            while at < count and verdict == QUIET and self.slots[slots[order[at]]].mode != TRACKED:
+                i = order[at]
+                at += 1
+                if self.slots[slots[i]].mode == HELD:
+                    held.append(i)
+                else:
+                    verdict = self.steps[slots[i]](values[i])
+        return at, verdict
 
     def take_objects(self, const int64_t[::1] slots, list values, Py_ssize_t start, list held):
         """The same for values that are not all numbers."""
         cdef Py_ssize_t i
         cdef int verdict = QUIET
+        self._refuse_threads()
         self._check(slots, len(values), start)
         for i in range(start, slots.shape[0]):
             if self.slots[slots[i]].mode == HELD:
@@ -146,7 +147,13 @@ cdef class Fleet:
                 raise ValueError(f"slot {slots[i]} takes numbers; give them as an array")
         return slots.shape[0], QUIET
 
+    cdef int _refuse_threads(self) except -1:
+        if self.is_busy:
+            raise RuntimeError("another thread is updating these streams; give each thread its own pool, or take a lock around it")
+        return 0
+
     cdef slot_t *_at(self, Py_ssize_t slot) except NULL:
+        self._refuse_threads()
         if not 0 <= slot < self.size:
             raise IndexError(f"there is no slot {slot}, there are {self.size}; ask the pool for one first")
         return &self.slots[slot]
@@ -159,15 +166,3 @@ cdef class Fleet:
             if not 0 <= slots[i] < self.size or self.slots[slots[i]].mode == EMPTY:
                 raise IndexError(f"slot {slots[i]} holds no stream; ask the pool for a slot first")
         return 0
-
-
-cdef inline int take_tracked(slot_t *a, double value) noexcept:
-    if a.follower != NULL:
-        tracker_take(a.follower, a.follower_cells, value)
-    cdef int verdict = tracker_take(a.tracker, a.cells, value)
-    if a.tape != NULL:
-        a.tape[a.on_tape] = value
-        a.on_tape += 1
-        if verdict == QUIET and a.on_tape >= a.room:
-            return TAPE_DUE             # the caller takes the tape over before the next value comes
-    return verdict

@@ -1,6 +1,6 @@
 # The C of this folder, as Cython sees it.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
 cdef extern from "cpu.h":
     enum:
@@ -78,3 +78,22 @@ cdef extern from "tracker.h":
     int64_t tracker_take_bins(tracker_t *a, const uint8_t *bins, int64_t count, int *verdict) nogil
     void tracker_begin_episode(tracker_t *a) nogil
     void tracker_end_episode(tracker_t *a) nogil
+
+cdef extern from "fleet.h":
+    enum:
+        EMPTY
+        STEP
+        TRACKED
+        HELD
+        TAPE
+    ctypedef struct slot_t:
+        tracker_t *tracker
+        const cells_t *cells
+        tracker_t *follower
+        const cells_t *follower_cells
+        double *tape
+        int16_t on_tape, room
+        int mode
+    void fleet_order(slot_t *slots, const int64_t *of, int64_t *order, int64_t count) nogil
+    int64_t fleet_take(
+        slot_t *slots, const int64_t *of, const double *values, const int64_t *order, int64_t at, int64_t count, int *verdict) nogil
