@@ -87,7 +87,7 @@ class PathTree:
         for name, tree in self._below.items():
             fields.append((self._attributes[name], tree.record | None | bool | int | float | str | list[Any], tree.record()))
         rename = {attribute: name for name, attribute in self._attributes.items()} if self.is_plain else None
-        return msgspec.defstruct("Record", fields, rename=rename, frozen=True)
+        return msgspec.defstruct("Record", fields, rename=rename, frozen=True, gc=False)
 
 
 def _descend(found: Getter, rest: Sequence[str], record: object) -> object:
