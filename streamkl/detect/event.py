@@ -43,9 +43,10 @@ class CriterionReading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DriftEvent:
-    """An episode was raised or resolved, or a reference was learnt or rebaselined.
+    """An episode was raised or resolved, a reference was learnt or rebaselined, or somebody commanded something.
 
-    kind: "drift.raised", "drift.resolved", "reference.learned" or "reference.rebaselined".
+    kind: "drift.raised", "drift.resolved", "reference.learned", "reference.rebaselined"; of the service also "stream.silenced",
+    "stream.unsilenced" and "stream.forgotten".
     index: 0-based observation of the stream that caused it. position: its index in the batch, or its line in the file.
     at: event time, ms since the epoch (UTC), or None. episode: number of the stream's newest episode, 0 before the first.
     evidence, budget: evidence >= budget at every alarm of evidence. guarantee: of the budget: "exact", "approximate" or "void".
@@ -53,7 +54,9 @@ class DriftEvent:
     bins: largest contributions to KL of the reporting window, first. changed: of a raised event, the same for the window of the
     criterion that is farthest beyond its limit, over the criterion's merged bins: what raised it.
     window_n, reference_n: observations compared. source: where it came from (file and line; topic, partition, offsets), or None.
-    reason: why a rebaseline was asked for, "" otherwise.
+    reason: why a rebaseline or another command was asked for, "" otherwise. by: who asked for it, "" where nobody did.
+    group: what the stream belongs with, for whoever joins notifications; the service gives the name of the entry. silenced: somebody asked not
+    to be told of this stream at that time; the event is there, and correctors leave it alone unless they ask for it.
     """
 
     kind: str
@@ -74,6 +77,9 @@ class DriftEvent:
     reason: str = ""
     change_index: int | None = None
     source: Mapping[str, object] | None = None
+    by: str = ""
+    group: str = ""
+    silenced: bool = False
     id: str = field(default="")
 
     def __post_init__(self) -> None:

@@ -21,7 +21,9 @@ from streamkl.service.async_api import document
 from streamkl.service.cloud_events import CloudEvent, Message, Mode, source_of
 from streamkl.service.work import DeadLetter, Reading
 
-KINDS: Final = ("drift.raised", "drift.resolved", "reference.learned", "reference.rebaselined")
+KINDS: Final = (
+    "drift.raised", "drift.resolved", "reference.learned", "reference.rebaselined", "stream.silenced", "stream.unsilenced", "stream.forgotten",
+)
 MEASURED: Final = "divergence.measured"
 EVENT_SCHEMA: Final = "urn:streamkl:schema:drift-event:v1"
 READING_SCHEMA: Final = "urn:streamkl:schema:reading:v1"
@@ -79,7 +81,7 @@ class SourceData(Data):
 
 
 class DriftEventData(Data):
-    """A drift event: an episode of a stream was raised or resolved, or a reference was learnt or rebaselined."""
+    """A drift event: an episode of a stream was raised or resolved, a reference was learnt or rebaselined, or somebody commanded something."""
 
     id: str = Field(min_length=1, description="The same when the record is replayed; readers drop repeats by it.")
     kind: str = Field(pattern=r"^[a-z_]+\.[a-z_]+$", json_schema_extra={"enum": list(KINDS)})
@@ -97,9 +99,12 @@ class DriftEventData(Data):
     window_n: int = Field(ge=0, description="Observations in the reporting window.")
     reference_n: int = Field(ge=0, description="Observations in the reference.")
     changed: list[BinData] = Field(description="What raised it: the window of the criterion farthest beyond its limit.")
-    reason: str = Field(description="Why a reference was learnt anew, or empty.")
+    reason: str = Field(description="Why a reference was learnt anew, or why something was commanded, or empty.")
     change_index: int | None
     source: SourceData | None
+    by: str = Field(default="", description="Who commanded it, or empty.")
+    group: str = Field(default="", description="What the stream belongs with: the entry of the configuration, or empty.")
+    silenced: bool = Field(default=False, description="Somebody asked not to be told of the stream at that time.")
 
 
 class ReadingData(Data):

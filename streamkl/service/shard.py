@@ -220,7 +220,7 @@ class Shard:
         topic, number = self.partition
         source = {"topic": topic, "partition": number, "first_offset": since, "last_offset": offset}
         name = identity(event.stream, offset, event.kind, self._application, topic, number, feed.fields[field].name)
-        return replace(event, id=name, source=source)
+        return replace(event, id=name, source=source, group=feed.name)
 
     def _save(self, place: int, row: Row) -> Saved:
         rows = self.rows[place]
