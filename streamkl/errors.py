@@ -24,4 +24,11 @@ class StateError(StreamklError):
 
 
 class Unavailable(StreamklError):
-    """A file, broker, store or receiver cannot be reached: nobody must act yet, try again."""
+    """A file, broker, store or receiver cannot be reached: nobody must act yet, try again.
+
+    retry_after_seconds: how long it asked to be left alone, None where it said nothing.
+    """
+
+    def __init__(self, sentence: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after_seconds = retry_after_seconds

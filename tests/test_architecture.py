@@ -35,6 +35,7 @@ ONLY_IN = {
     "typer": ["app/*.py"],
     "rich": ["app/*.py"],
     "prometheus_client": ["adapters/prometheus.py"],
+    "urllib3": ["adapters/http_sender.py"],
     "scipy": [],
     "pandas": [],
 }
