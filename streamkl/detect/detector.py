@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from streamkl.detect.alarm import Alarm, fitting, told_apart
 from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.diagnosis import diagnosis, diagnosis_of_learning
 from streamkl.detect.event import CriterionReading, DriftEvent
@@ -21,7 +22,7 @@ from streamkl.detect.given import Given
 from streamkl.detect.guarantee import VOID, guarantee
 from streamkl.detect.life import Life
 from streamkl.detect.recent import cleaned
-from streamkl.detect.settings import Settings, budget_of, checked_text, not_built
+from streamkl.detect.settings import Settings, budget_of, checked_text, refuse_what_is_not_built
 from streamkl.detect.state import VERSION, DetectorState
 from streamkl.detect.watching import ORIGIN, REFERENCE, nothing_seen
 from streamkl.divergence import Estimate
@@ -48,7 +49,8 @@ class Detector:
     stride: every stride-th observation is bet on; "auto": so many that what is bet on is uncorrelated in the reference.
     min_effect: nats that KL must exceed for an alarm, beside what windows inside the reference show; None: the budget alone.
     on_drift: "rebaseline" learns the new normal `hold_for` observations after an alarm, "hold" waits until the drift resolves or `rebaseline`.
-    alarm: "evidence", or "threshold" on a measure ("js" or "kl") with hysteresis: raised at `raise_at`, resolved at `resolve_at` nats.
+    alarm: "evidence", or "threshold" on a measure ("js" or "kl") with hysteresis: raised at `raise_at`, resolved at `resolve_at` nats; or an
+    `Alarm` of another make, e.g. adapters.river_drift.RiverAlarm: behind stride, criterion and episodes as the evidence is, and without a budget.
     Raises ConfigError (a ValueError) for a wrong setting, ValueError for a reference of fewer than 100 values.
 
     >>> detector = Detector(reference=[i % 10 for i in range(1000)], false_alarms="1 per 10000 events")
@@ -58,24 +60,24 @@ class Detector:
     'drifting'
     """
 
-    __slots__ = ("__weakref__", "_call_end", "_call_size", "_given", "life", "settings")
+    __slots__ = ("__weakref__", "_alarm", "_call_end", "_call_size", "_given", "life", "settings")
 
     def __init__(
         self, reference: Reference | Sequence[object] | npt.NDArray[np.generic] | None = None, *, kind: str = "numeric",
         false_alarms: str | float = "1 per 1000000 events", warmup: int = 600, window: int | None = None, extend: int = 4,
         mature_until: int = 10_000, stride: int | str = "auto", min_effect: float | None = 0.05, on_drift: str = "rebaseline",
-        hold_for: int | None = None, season: str | None = None, alarm: str = "evidence", measure: str = "js",
+        hold_for: int | None = None, season: str | None = None, alarm: str | Alarm = "evidence", measure: str = "js",
         raise_at: float | None = 0.1, resolve_at: float = 0.05, name: str = "stream",
     ) -> None:
-        _refuse_what_is_not_built(window, season, raise_at)
-        budget = budget_of(false_alarms)
-        settings = Settings.of(kind, budget, warmup, window, extend, mature_until, stride, min_effect, on_drift, hold_for, alarm, measure, raise_at,
+        refuse_what_is_not_built(window, season, raise_at)
+        budget, (asked, lent) = budget_of(false_alarms), told_apart(alarm)
+        settings = Settings.of(kind, budget, warmup, window, extend, mature_until, stride, min_effect, on_drift, hold_for, asked, measure, raise_at,
                                resolve_at, name)
-        self._set_up(settings, Given.of(reference, settings))
+        self._set_up(settings, Given.of(reference, settings), lent)
 
-    def _set_up(self, settings: Settings, given: Given | None) -> None:
-        self.settings, self._given = settings, given
-        self.life = Life(settings, given)
+    def _set_up(self, settings: Settings, given: Given | None, alarm: Alarm | None) -> None:
+        self.settings, self._given, self._alarm = settings, given, alarm
+        self.life = Life(settings, given, alarm)
         self._call_end = self._call_size = 0        # the last update_many: observations after it, and how many it took
 
     # ------------------------------------------------------------------ observations
@@ -153,13 +155,18 @@ class Detector:
         return 0 <= self.n - size <= self.life.last_raised
 
     @property
+    def alarm(self) -> str | Alarm:
+        """What raises drift: "evidence", "threshold", or the pattern of the alarm of another make that was given."""
+        return self._alarm or self.settings.alarm
+
+    @property
     def budget(self) -> float:
         """A: events per false alarm."""
         return self.settings.budget
 
     @property
     def evidence(self) -> float:
-        """Wealth of the bets against the reference, as compared with `budget`; 0 while learning or drifting, and with a threshold alarm."""
+        """Wealth of the bets against the reference, as compared with `budget`; 0 while learning or drifting, and with another alarm."""
         return self.life.evidence
 
     @property
@@ -243,7 +250,7 @@ class Detector:
     def clone(self, name: str | None = None) -> Detector:
         """Return a fresh detector with the same settings (and the same reference, where one was given). name: another one."""
         fresh = Detector.__new__(type(self))
-        fresh._set_up(self.settings if name is None else replace(self.settings, name=name), self._given)
+        fresh._set_up(self.settings if name is None else replace(self.settings, name=name), self._given, self._alarm)
         return fresh
 
     def to_bytes(self) -> bytes:
@@ -254,9 +261,12 @@ class Detector:
         return blob.seal("detector", VERSION, self.to_state())
 
     @classmethod
-    def from_bytes(cls, stored: bytes) -> Detector:
-        """Return the detector of a blob; raises StateError where it is damaged, inconsistent, or of another version."""
-        return cls.of_state(blob.unseal("detector", VERSION, stored, DetectorState))
+    def from_bytes(cls, stored: bytes, alarm: str | Alarm = "evidence") -> Detector:
+        """Return the detector of a blob; raises StateError where it is damaged, inconsistent, or of another version.
+
+        alarm: needed where the detector has one of another make: one like it, as a blob names no code. Else it has no meaning.
+        """
+        return cls.of_state(blob.unseal("detector", VERSION, stored, DetectorState), alarm)
 
     def to_state(self) -> DetectorState:
         """Return all of the detector as plain values."""
@@ -264,27 +274,18 @@ class Detector:
         return DetectorState(self.settings, reference, found, self.life.to_state())
 
     @classmethod
-    def of_state(cls, state: DetectorState) -> Detector:
+    def of_state(cls, state: DetectorState, alarm: str | Alarm = "evidence") -> Detector:
         """Return the detector of plain values; raises StateError where they are inconsistent."""
         detector = cls.__new__(cls)
         try:
-            detector._set_up(state.settings, Given.from_state(state.settings, state))
+            detector._set_up(state.settings, Given.from_state(state.settings, state), fitting(state.settings.alarm, told_apart(alarm)[1]))
             detector.life.restore(detector._given, state.life)
         except (ValueError, TypeError, OverflowError) as error:
             raise StateError(f"the stored detector is inconsistent: {error}; restore a backup, or start the stream anew") from error
         return detector
 
-    def __reduce__(self) -> tuple[Callable[[bytes], Detector], tuple[bytes]]:
-        return type(self).from_bytes, (self.to_bytes(),)
-
-
-def _refuse_what_is_not_built(window: object, season: object, raise_at: object) -> None:
-    if isinstance(window, str):
-        not_built(f"window={window!r}", "give a whole number of observations")
-    if season is not None:
-        not_built(f"season={season!r}", "leave it out")
-    if raise_at is None:
-        not_built("raise_at=None", "give it in nats")
+    def __reduce__(self) -> tuple[Callable[[bytes, str | Alarm], Detector], tuple[bytes, str | Alarm]]:
+        return type(self).from_bytes, (self.to_bytes(), self.alarm)
 
 
 def _check_against(against: str) -> None:

@@ -57,7 +57,8 @@ def _found(watching: Watching) -> str:
     if tau >= m // LONGEST_LAG:
         times = f"less than {LONGEST_LAG} autocorrelation times: it follows itself throughout"
     reference = f"reference: {m:,.0f} observations = {times}"
-    fed = f"1 in {watching.stride:,} feeds the alarm" if watching.is_betting else "a fixed threshold raises"
+    is_fed = watching.is_betting or watching.lent_alarm
+    fed = f"1 in {watching.stride:,} feeds the alarm" if is_fed else "a fixed threshold raises"
     return f"{reference}; {fed}; natural variability {watching.study.variability[0]:.2f} nats, {limit}"
 
 
@@ -78,6 +79,11 @@ def _warnings(watching: Watching, maturing: Maturing | None) -> Iterator[str]:
 
 def _of_correlation(watching: Watching) -> Iterator[str]:
     found, m, stride = watching.study.autocorrelation, watching.reference.m, watching.stride
+    if watching.lent_alarm:
+        yield f"{watching.lent_alarm} keeps no budget: how often it raises by chance is not known, and there is no evidence to read"
+        if is_capped(watching):
+            yield f"the stride was capped at {stride:,}, where {found.lag:,} fits: what the alarm is fed is correlated"
+        return
     if not watching.is_betting:
         yield "a threshold has no budget: how often it is crossed by chance is not known"
         return

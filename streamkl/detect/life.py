@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streamkl.detect.alarm import Alarm
 from streamkl.detect.episode import Episode
 from streamkl.detect.event import DriftEvent
 from streamkl.detect.given import Given
@@ -38,12 +39,14 @@ class Life:
     last_raised: index of the last alarm, -1 before.
     """
 
-    __slots__ = ("_before", "_origin", "_settings", "episode", "episode_number", "last_raised", "learning", "maturing", "phase", "step", "watching")
+    __slots__ = (
+        "_alarm", "_before", "_origin", "_settings", "episode", "episode_number", "last_raised", "learning", "maturing", "phase", "step", "watching",
+    )
     phase: Learning | Watching | Maturing | Episode
     step: Callable[[object], int]
 
-    def __init__(self, settings: Settings, given: Given | None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, given: Given | None, alarm: Alarm | None = None) -> None:
+        self._settings, self._alarm = settings, alarm
         self._before = 0                        # observations before the current counter began
         self._origin: Origin | None = None      # once another reference has taken its place
         self.episode_number = 0
@@ -51,7 +54,7 @@ class Life:
         if given is None:
             self._learn(Learning(settings, settings.warmup))
         else:
-            self._watch(Watching(settings, given.reference, given.study, is_given=True))
+            self._watch(Watching(settings, given.reference, given.study, is_given=True, alarm=alarm))
 
     @property
     def state(self) -> str:
@@ -130,7 +133,7 @@ class Life:
         if state.origin:
             self._origin = Origin.from_state(given.reference if given else None, state.origin, self._settings.kind)
         if state.watching:
-            watching = Watching.from_state(self._settings, given, state.watching, self._origin)
+            watching = Watching.from_state(self._settings, given, state.watching, self._origin, self._alarm)
             self._watch(watching, Maturing.from_state(self._settings, watching, state.maturing) if state.maturing else None)
         if state.episode:
             self._drift(Episode.from_state(self._settings, self._watching, state.episode))
@@ -160,7 +163,7 @@ class Life:
             self._origin = self.watching.as_origin()
         reference = source.learn()
         found = study(reference, self._settings.window_for(reference.m), source.is_extended, source.correlation)
-        self._begin(Watching(self._settings, reference, found, origin=self._origin), source.values)
+        self._begin(Watching(self._settings, reference, found, origin=self._origin, alarm=self._alarm), source.values)
         return source.reason
 
     def _grow(self) -> str:

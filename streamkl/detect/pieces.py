@@ -24,6 +24,7 @@ DIGEST_BYTES = 8
 VALUES_VERSION = 1
 KEPT = ("budget", "min_effect", "on_drift", "hold_for", "raise_at", "resolve_at", "name")      # settings that may change under a stored state
 Part = LearningState | MaturingState | EpisodeState
+Value = str | int | float | None
 
 
 class Chunk(NamedTuple):
@@ -95,7 +96,18 @@ def restored(fresh: Detector, pieces: Pieces) -> Detector:
     if differing(settings, state.settings):             # else those of `fresh` are what would come of it
         kept: dict[str, object] = {name: getattr(settings, name) for name in KEPT}
         settings = replace(state.settings, **kept)      # type: ignore[arg-type]
-    return Detector.of_state(replace(state, settings=settings))
+    return Detector.of_state(replace(state, settings=settings), fresh.alarm)
+
+
+def kept(settings: Settings) -> dict[str, Value]:
+    """Return the settings that may change under a stored state, but for the name."""
+    return {name: getattr(settings, name) for name in KEPT if name != "name"}
+
+
+def under(fresh: Detector, values: Mapping[str, Value]) -> Detector:
+    """Return a detector that has seen nothing with other values of some of the settings that may change."""
+    known: dict[str, object] = {name: value for name, value in values.items() if name in kept(fresh.settings)}
+    return Detector.of_state(replace(fresh.to_state(), settings=replace(fresh.settings, **known)), fresh.alarm)      # type: ignore[arg-type]
 
 
 def stored_settings(pieces: Pieces) -> Settings:

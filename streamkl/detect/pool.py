@@ -107,7 +107,7 @@ class DetectorPool:
 
     def restore(self, stored: bytes) -> str:
         """Take over a stream that was stored, in place of the one of its name; return the name. Raises StateError."""
-        detector = Detector.from_bytes(stored)
+        detector = Detector.from_bytes(stored, self._fresh.alarm)
         if detector.name in self._names:
             self.discard(detector.name)
         self._names[detector.name] = self._slots.add([detector])

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from streamkl.detect.alarm import OWN, is_lent
 from streamkl.detect.criterion import MEASURES
 from streamkl.errors import ConfigError
 
@@ -28,7 +29,7 @@ GROWN_WINDOW = 300              # as a reference matures its window grows up to 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of `Detector`, checked. budget: A, in events."""
+    """The settings of `Detector`, checked. budget: A, in events. alarm: the name of it, where it is of another make."""
 
     kind: str
     budget: float
@@ -49,7 +50,7 @@ class Settings:
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, "numeric", "categorical")
         _one_of("on_drift", self.on_drift, "rebaseline", "hold")
-        _one_of("alarm", self.alarm, "evidence", "threshold")
+        _known_alarm(self.alarm, self.kind)
         _one_of("measure", self.measure, *MEASURES)
         _number("false_alarms", self.budget, 1.0, LARGEST_BUDGET)
         _whole("warmup", self.warmup, LEAST_WARMUP)
@@ -125,9 +126,26 @@ def not_built(what: str, instead: str) -> NoReturn:
     raise ConfigError(f"{what} is not built yet; {instead}")
 
 
+def refuse_what_is_not_built(window: object, season: object, raise_at: object) -> None:
+    """Refuse what is specified for these settings and does not exist yet."""
+    if isinstance(window, str):
+        not_built(f"window={window!r}", "give a whole number of observations")
+    if season is not None:
+        not_built(f"season={season!r}", "leave it out")
+    if raise_at is None:
+        not_built("raise_at=None", "give it in nats")
+
+
 def _one_of(setting: str, value: object, *known: str) -> None:
     if value not in known:
         raise ConfigError(f"{setting}={value!r} is unknown; use {' or '.join(map(repr, known))}")
+
+
+def _known_alarm(name: object, kind: str) -> None:
+    if not isinstance(name, str) or not is_lent(name):
+        _one_of("alarm", name, *OWN)
+    elif kind != "numeric":
+        raise ConfigError(f"alarm={name!r:.80} takes numbers, and kind={kind!r}; use alarm='evidence' for this stream")
 
 
 def _number(setting: str, value: object, least: float, most: float = 1e300) -> None:

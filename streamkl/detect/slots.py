@@ -19,7 +19,7 @@ import numpy.typing as npt
 from streamkl.detect.detector import Detector
 from streamkl.detect.event import DriftEvent
 from streamkl.detect.event_time import NO_TIME
-from streamkl.detect.kernel import Fleet
+from streamkl.detect.kernel import Fleet, Tracker
 from streamkl.detect.life import Life
 from streamkl.detect.maturing import Maturing
 from streamkl.detect.verdict import Verdict
@@ -181,10 +181,11 @@ class Slots:
         detector = self._detectors[slot]
         assert detector is not None
         life = detector.life
-        if not life.is_numeric or life.watching is None or life.episode:
-            self._fleet.follow(slot, life.step)
+        tracker = life.watching.tracker if life.watching and life.is_numeric and not life.episode else None
+        if isinstance(tracker, Tracker):
+            self._fleet.track(slot, tracker, life.maturing.room if life.maturing else 0)
         else:
-            self._fleet.track(slot, life.watching.tracker, life.maturing.room if life.maturing else 0)
+            self._fleet.follow(slot, life.step)
 
 
 def _taping(life: Life) -> Maturing | None:

@@ -62,8 +62,20 @@ class LearningState:
 
 
 @dataclass(frozen=True)
+class AlarmState:
+    """An alarm of another make: its turn in the stride, for how many observations its flag is up yet, and what it has learnt, as it wrote it."""
+
+    phase: int
+    up: int
+    values: bytes
+
+
+@dataclass(frozen=True)
 class WatchingState:
-    """A stream beside its reference, which with its study is None where it is the given one; origin: the window over the first one's bins."""
+    """A stream beside its reference, which with its study is None where it is the given one; origin: the window over the first one's bins.
+
+    alarm: where it is not one of ours.
+    """
 
     reference: ReferenceState | None
     tracker: TrackerState
@@ -71,6 +83,7 @@ class WatchingState:
     raised: int
     study: Study | None
     origin: TrackerState | None
+    alarm: AlarmState | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from streamkl.detect.alarm import Alarm
+from streamkl.detect.alarm_tracker import AlarmTracker
 from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.criterion import GaugePlan, criterion_gauges, merged, threshold_gauge
 from streamkl.detect.event import BinChange, CriterionReading
@@ -34,12 +36,12 @@ class Watching:
     """One reference, what is known of it, the reporting window's size, and the tracker.
 
     found: the study of the reference. is_given: it was not learnt from the stream. base: its size when it was first watched beside, None: it
-    is new. origin: the stream's first reference, None while that is this one.
+    is new. origin: the stream's first reference, None while that is this one. alarm: the pattern of one of another make, None: ours.
     """
 
     def __init__(
         self, settings: Settings, reference: Reference, found: Study, is_given: bool = False, base: int | None = None,
-        origin: Origin | None = None,
+        origin: Origin | None = None, alarm: Alarm | None = None,
     ) -> None:
         self._settings = settings
         self.reference = reference.without_order()
@@ -49,7 +51,7 @@ class Watching:
         self.study = found
         self.stride = self._stride()
         self._gauges = self._planned()
-        self.tracker = self._tracker()
+        self.tracker = self._tracker() if alarm is None else self._asking(alarm)
         self.origin = origin
         self._origin_tracker = origin.tracker(self.window) if origin else None
         if self._origin_tracker:
@@ -57,7 +59,7 @@ class Watching:
         self.raised = 0                 # alarms since the reference was learnt
 
     def _stride(self) -> int:
-        if not self.is_betting:
+        if self._settings.alarm == "threshold":
             return 1
         if self.is_stride_found:
             return self.study.stride(self.reference.m if self.is_given else self.base)
@@ -69,9 +71,14 @@ class Watching:
         return self._settings.alarm == "evidence"
 
     @property
+    def lent_alarm(self) -> str:
+        """The name of the alarm where it is of another make, else ""."""
+        return self._settings.alarm if isinstance(self.tracker, AlarmTracker) else ""
+
+    @property
     def has_criterion(self) -> bool:
-        """Whether an alarm of evidence needs a window beyond its limit, too."""
-        return self.is_betting and self._settings.min_effect is not None
+        """Whether an alarm needs a window beyond its limit, too, beside what raises it."""
+        return self._settings.alarm != "threshold" and self._settings.min_effect is not None
 
     @property
     def is_grown(self) -> bool:
@@ -89,13 +96,12 @@ class Watching:
 
     def inherit(self, other: Watching) -> None:
         """Take over the wealth of the bets against this reference when it was smaller, in observations' worth: strides may differ."""
-        if self.is_betting and self.reference.kind == "numeric":
+        if isinstance(self.tracker, Tracker) and isinstance(other.tracker, Tracker) and self.is_betting and self.reference.kind == "numeric":
             self.tracker.inherit(other.tracker, other.stride / self.stride)
 
     def doubtful(self) -> int:
         """Return how many of the newest observations may belong to a change: those since the evidence was last low, at least the longest window."""
-        longest: int = self.tracker.gauges()[0]["window"]
-        return max(longest, self.tracker.bets()[1] * self.stride)
+        return max(self._gauges[0].window, self.tracker.bets()[1] * self.stride)
 
     def prefill(self, values: Recent) -> None:
         """Put the newest values into the windows: the stream was watched while it was learnt."""
@@ -103,6 +109,8 @@ class Watching:
         self.tracker.prefill(bins_of(self.reference, newest))
         if self.origin and self._origin_tracker:
             self._origin_tracker.prefill(bins_of(self.origin.reference, newest))
+        if isinstance(self.tracker, AlarmTracker):
+            self.tracker.learn(np.asarray(values.newest(int(self.reference.m)), float))
 
     def update_many(self, values: npt.NDArray[np.float64] | list[Value], start: int, stop: int | None = None) -> tuple[int, int]:
         """Take clean values from `start` until one causes something, or until `stop`; return (index after the last one, verdict)."""
@@ -134,7 +142,7 @@ class Watching:
         counts = np.array(tracker.counts(), float)
         return estimates(counts, reference.bins.counts, measures, found.tau, mean_tau=found.mean_tau, base=base)
 
-    def _side(self, against: str) -> tuple[Reference, Tracker, Autocorrelation]:
+    def _side(self, against: str) -> tuple[Reference, Tracker | AlarmTracker, Autocorrelation]:
         if against == ORIGIN and self.origin and self._origin_tracker:
             return self.origin.reference, self._origin_tracker, self.origin.autocorrelation
         return self.reference, self.tracker, self.study.autocorrelation
@@ -177,10 +185,13 @@ class Watching:
         """Return plain values from which `from_state` goes on."""
         reference, found = (None, None) if self.is_given else (self.reference.to_state(), self.study)
         origin = self._origin_tracker.to_state() if self._origin_tracker else None
-        return WatchingState(reference, self.tracker.to_state(), self.base, self.raised, found, origin)
+        alarm = self.tracker.alarm_state() if isinstance(self.tracker, AlarmTracker) else None
+        return WatchingState(reference, self.tracker.to_state(), self.base, self.raised, found, origin, alarm)
 
     @classmethod
-    def from_state(cls, settings: Settings, given: Given | None, state: WatchingState, origin: Origin | None) -> Watching:
+    def from_state(
+        cls, settings: Settings, given: Given | None, state: WatchingState, origin: Origin | None, alarm: Alarm | None = None,
+    ) -> Watching:
         """Return what `to_state` described; raises ValueError or StateError where its parts do not fit."""
         reference, found = (Reference.from_state(state.reference), state.study) if state.reference else given or (None, None)
         if reference is None or found is None or reference.kind != settings.kind:
@@ -188,9 +199,13 @@ class Watching:
         if not 0 < state.base <= max(reference.m, settings.warmup):
             raise ValueError("its reference has shrunk")
         found.check(reference.m, settings.window_for(reference.m, None if state.reference is None else state.base))
-        watching = cls(settings, reference, found, state.reference is None, state.base, origin)
+        watching = cls(settings, reference, found, state.reference is None, state.base, origin, alarm)
         check_counters(state.raised, state.tracker.seen, state.tracker.calm)
         watching.tracker.restore(state.tracker)
+        if isinstance(watching.tracker, AlarmTracker) != (state.alarm is not None):
+            raise ValueError("what its alarm has learnt is missing, or it has no such alarm")
+        if isinstance(watching.tracker, AlarmTracker) and state.alarm:
+            watching.tracker.restore_alarm(state.alarm)
         watching.raised = state.raised
         if (watching._origin_tracker is None) != (state.origin is None):
             raise ValueError("its window beside the origin is missing, or there is no origin")
@@ -211,6 +226,12 @@ class Watching:
             return Tracker(bins, self.window, self._gauges, None, 1, True, 1)
         bets = stake(bins, settings.budget, self.stride)
         return Tracker(bins, self.window, self._gauges, bets, self.stride, settings.min_effect is not None, self._gauges[0].window)
+
+    def _asking(self, alarm: Alarm) -> AlarmTracker:
+        """Return the tracker of an alarm of another make: one that does not bet, and says whether the criterion is open."""
+        longest = self._gauges[0].window
+        tracker = Tracker(self.reference.bins, self.window, self._gauges, None, 1, self._settings.min_effect is not None, longest)
+        return AlarmTracker(tracker, alarm, self.stride, longest)
 
 
 def bins_of(reference: Reference, values: npt.NDArray[np.float64] | Sequence[Value]) -> npt.NDArray[np.uint8]:
