@@ -113,13 +113,20 @@ class Detector:
         self._call_end, self._call_size = first + len(values), len(values)
         return events
 
-    def rebaseline(self, reason: str = "") -> DriftEvent | None:
+    def rebaseline(self, reason: str = "", by: str = "") -> DriftEvent | None:
         """Make the new normal the reference; return the event, or None where it will come with a later observation.
 
         While drifting: learnt from the observations since the alarm, as soon as there are enough. While watching: a new reference is
-        learnt from the observations to come. While learning: no effect.
+        learnt from the observations to come. While learning: no effect. The reference before it is kept: see `undo_rebaseline`.
         """
-        return self.life.rebaseline(checked_text("reason", reason))
+        return self.life.rebaseline(checked_text("reason", reason), checked_text("by", by))
+
+    def undo_rebaseline(self, reason: str = "", by: str = "") -> DriftEvent | None:
+        """Make the reference before the last rebaseline (one of the last 10) the reference again; return the event, None where there is none.
+
+        The window begins empty, an open episode is over; the reference that goes is not kept.
+        """
+        return self.life.take_back(checked_text("reason", reason), checked_text("by", by))
 
     # ------------------------------------------------------------------ reading
 

@@ -39,7 +39,7 @@ class Episode:
         self.values = Recent(settings.kind, self.needed)
         self.since = 0
         self.is_due = False
-        self.reason = ""
+        self.reason = self.by = ""      # why and by whom a rebaseline was asked for
 
     @classmethod
     def begin(cls, settings: Settings, watching: Watching) -> Episode:
@@ -66,9 +66,9 @@ class Episode:
             start = stop
         return start, Verdict.QUIET
 
-    def rebaseline(self, reason: str) -> bool:
+    def rebaseline(self, reason: str, by: str) -> bool:
         """Make the rebaseline due, by hand; return whether enough was seen to do it now."""
-        self.reason = reason
+        self.reason, self.by = reason, by
         self._become_due()
         return self._is_enough()
 
@@ -101,7 +101,7 @@ class Episode:
 
     def to_state(self) -> EpisodeState:
         """Return plain values from which `from_state` goes on."""
-        return EpisodeState(self.since, self.is_due, self.reason, ValuesState.of(self.values.newest(len(self.values))))
+        return EpisodeState(self.since, self.is_due, self.reason, ValuesState.of(self.values.newest(len(self.values))), self.by)
 
     @classmethod
     def from_state(cls, settings: Settings, watching: Watching, state: EpisodeState) -> Episode:
@@ -111,7 +111,7 @@ class Episode:
         if len(values) > state.since:
             raise ValueError("its episode has more values than it has seen")
         episode = cls(settings, watching)
-        episode.since, episode.reason = state.since, state.reason
+        episode.since, episode.reason, episode.by = state.since, state.reason, state.by
         if state.is_due:
             episode._become_due()
         episode.values.extend(values)

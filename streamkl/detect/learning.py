@@ -26,11 +26,12 @@ class Learning:
     """Collects values until there are enough for a reference.
 
     warmup: observations that are enough for the first reference, or for the one of a rebaseline. needed: those that are by what is known so far.
-    is_rebaseline: it is not the first reference. correlation: that of what is to be learnt, None: not looked for.
+    is_rebaseline: it is not the first reference; reason, by: why and by whom it was asked for. correlation: that of what is to be learnt,
+    None: not looked for.
     """
 
-    def __init__(self, settings: Settings, warmup: int, is_rebaseline: bool = False, reason: str = "") -> None:
-        self.warmup, self.is_rebaseline, self.reason = warmup, is_rebaseline, reason
+    def __init__(self, settings: Settings, warmup: int, is_rebaseline: bool = False, reason: str = "", by: str = "") -> None:
+        self.warmup, self.is_rebaseline, self.reason, self.by = warmup, is_rebaseline, reason, by
         self.most = warmup if is_rebaseline else max(warmup, min(warmup * settings.extend, LARGEST_COUNT))
         self.needed = warmup
         self.values = Recent(settings.kind, max(MOST_KEPT * warmup, self.most))
@@ -68,7 +69,7 @@ class Learning:
     def to_state(self) -> LearningState:
         """Return plain values from which `from_state` goes on."""
         values = ValuesState.of(self.values.newest(len(self.values)))
-        return LearningState(self.warmup, self.needed, self.is_rebaseline, self.reason, self.seen, values)
+        return LearningState(self.warmup, self.needed, self.is_rebaseline, self.reason, self.seen, values, self.by)
 
     @classmethod
     def from_state(cls, settings: Settings, state: LearningState) -> Learning:
@@ -77,7 +78,7 @@ class Learning:
         check_counters(state.seen)
         if not 1 <= state.warmup <= LARGEST_COUNT or len(values) > state.seen:
             raise ValueError("it has more values than it has seen")
-        learning = cls(settings, state.warmup, state.is_rebaseline, state.reason)
+        learning = cls(settings, state.warmup, state.is_rebaseline, state.reason, state.by)
         if not state.warmup <= state.needed <= learning.most:
             raise ValueError("it needs fewer values than its warm-up, or more than it may")
         learning.values.extend(values)

@@ -7,12 +7,14 @@ Rule 2: nothing here depends on how observations were batched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from streamkl.detect.alarm import Alarm
 from streamkl.detect.episode import Episode
 from streamkl.detect.event import DriftEvent
+from streamkl.detect.former import Former, Formers
 from streamkl.detect.given import Given
-from streamkl.detect.guarantee import guarantee
+from streamkl.detect.guarantee import VOID, guarantee
 from streamkl.detect.learning import Learning
 from streamkl.detect.maturing import Maturing
 from streamkl.detect.origin import Origin
@@ -40,7 +42,8 @@ class Life:
     """
 
     __slots__ = (
-        "_alarm", "_before", "_origin", "_settings", "episode", "episode_number", "last_raised", "learning", "maturing", "phase", "step", "watching",
+        "_alarm", "_before", "_formers", "_origin", "_settings", "episode", "episode_number", "last_raised", "learning", "maturing", "phase", "step",
+        "watching",
     )
     phase: Learning | Watching | Maturing | Episode
     step: Callable[[object], int]
@@ -49,6 +52,7 @@ class Life:
         self._settings, self._alarm = settings, alarm
         self._before = 0                        # observations before the current counter began
         self._origin: Origin | None = None      # once another reference has taken its place
+        self._formers: Formers | None = None    # once there was a rebaseline
         self.episode_number = 0
         self.last_raised = -1
         if given is None:
@@ -83,11 +87,11 @@ class Life:
             self._watching.raised += 1
             if self.maturing:
                 self.maturing.forget_change()
-            event = self._tell(Verdict.RAISED, at, position)
+            event = self._tell(KINDS[Verdict.RAISED], at, position)
             self.last_raised = event.index
             self._drift(Episode.begin(self._settings, self._watching))
             return event
-        reason = ""
+        reason = by = ""
         if verdict == Verdict.RESOLVED:
             self._watching.tracker.end_episode()
             if self.maturing:
@@ -96,18 +100,37 @@ class Life:
         elif verdict == Verdict.MATURED:
             reason = self._grow()
         else:
-            reason = self._learn_reference()
-        return self._tell(Verdict(verdict), at, position, reason)
+            reason, by = self._learn_reference()
+        return self._tell(KINDS[Verdict(verdict)], at, position, reason, by)
 
-    def rebaseline(self, reason: str) -> DriftEvent | None:
+    def rebaseline(self, reason: str, by: str = "") -> DriftEvent | None:
         """Learn a new reference as soon as enough was seen: since the alarm, or from now on where nothing drifts."""
         if self.episode:
-            return self.turn(Verdict.REBASELINED) if self.episode.rebaseline(reason) else None
+            return self.turn(Verdict.REBASELINED) if self.episode.rebaseline(reason, by) else None
         if self.watching:
             self._before = self.n
-            self._origin = self._watching.as_origin()
-            self._learn(Learning(self._settings, self._watching.base, is_rebaseline=True, reason=reason))
+            self._leave()
+            self._learn(Learning(self._settings, self._watching.base, is_rebaseline=True, reason=reason, by=by))
         return None
+
+    @property
+    def former(self) -> Former | None:
+        """The reference before the last rebaseline that was not taken back."""
+        return self._formers.newest() if self._formers else None
+
+    def take_back(self, reason: str, by: str = "") -> DriftEvent | None:
+        """Watch beside the former reference again, with an empty window; an open episode is over. None where there is none."""
+        former = self.former
+        if former is None or self._formers is None:
+            return None
+        self._formers.pop()
+        self._before = self.n
+        self._watch(former.watching(self._settings, self._origin, self._alarm))
+        return self._tell(KINDS[Verdict.REBASELINED], None, None, reason, by)
+
+    def remark(self, kind: str, reason: str, by: str) -> DriftEvent:
+        """Return an event of another kind that tells how the stream stands now; its evidence is the budget while an episode is open."""
+        return self._tell(kind, None, None, reason, by)
 
     def to_state(self) -> LifeState:
         """Return plain values from which `restore` goes on."""
@@ -118,6 +141,7 @@ class Life:
             maturing=self.maturing.to_state() if self.maturing else None,
             episode=self.episode.to_state() if self.episode else None,
             origin=self._origin.to_state() if self._origin else None,
+            formers=self._formers.blobs if self._formers else [], formers_end=self._formers.end if self._formers else 0,
         )
 
     def restore(self, given: Given | None, state: LifeState) -> None:
@@ -137,6 +161,9 @@ class Life:
             self._watch(watching, Maturing.from_state(self._settings, watching, state.maturing) if state.maturing else None)
         if state.episode:
             self._drift(Episode.from_state(self._settings, self._watching, state.episode))
+        if state.formers_end or state.formers:
+            self._formers = Formers(state.formers, state.formers_end)
+            self._formers.check(self._settings)
         if self.last_raised >= max(self.n, 1):
             raise ValueError("its last alarm lies in the future")
 
@@ -156,15 +183,21 @@ class Life:
         self.episode = episode
         self.phase, self.step = episode, episode.update
 
-    def _learn_reference(self) -> str:
-        """Make what was collected the reference; return the reason that was given for it."""
+    def _leave(self) -> None:
+        """Another reference will take the place of this one: keep it."""
+        self._origin = self._watching.as_origin()
+        self._formers = self._formers or Formers()
+        self._formers.push(self._watching)
+
+    def _learn_reference(self) -> tuple[str, str]:
+        """Make what was collected the reference; return why, and by whom, that was asked for."""
         source = self.episode or self._learning
         if self.watching:
-            self._origin = self.watching.as_origin()
+            self._leave()
         reference = source.learn()
         found = study(reference, self._settings.window_for(reference.m), source.is_extended, source.correlation)
         self._begin(Watching(self._settings, reference, found, origin=self._origin, alarm=self._alarm), source.values)
-        return source.reason
+        return source.reason, source.by
 
     def _grow(self) -> str:
         """Learn the reference again, of all its values; return the reason."""
@@ -193,13 +226,18 @@ class Life:
         assert self.learning is not None
         return self.learning
 
-    def _tell(self, verdict: Verdict, at: int | None, position: int | None, reason: str = "") -> DriftEvent:
-        watching, is_raised = self._watching, verdict == Verdict.RAISED
-        return DriftEvent(
-            kind=KINDS[verdict], stream=self._settings.name, index=self.n - 1, position=position, at=at, episode=self.episode_number,
-            evidence=self.evidence if is_raised else 0.0, budget=self._settings.budget,
+    def _tell(self, kind: str, at: int | None, position: int | None, reason: str = "", by: str = "") -> DriftEvent:
+        watching, is_raised = self.watching, kind == KINDS[Verdict.RAISED]
+        is_open = self.episode is not None and kind not in KINDS.values()
+        fact = partial(
+            DriftEvent, kind=kind, stream=self._settings.name, index=max(0, self.n - 1), position=position, at=at, episode=self.episode_number,
+            evidence=self._settings.budget if is_open else self.evidence if is_raised else 0.0, budget=self._settings.budget, reason=reason, by=by,
+        )
+        if watching is None:
+            return fact(guarantee=VOID, divergence={}, criterion=(), bins=(), window_n=0, reference_n=0)
+        return fact(
             guarantee=guarantee(watching, watching.raised, self.maturing is not None),
             divergence=watching.estimates(EVENT_MEASURES), criterion=watching.criterion(),
             bins=tuple(watching.changes("kl")[:EVENT_BINS]), changed=tuple(watching.alarm_changes()[:EVENT_BINS]) if is_raised else (),
-            window_n=watching.tracker.filled, reference_n=int(watching.reference.m), reason=reason,
+            window_n=watching.tracker.filled, reference_n=int(watching.reference.m),
         )

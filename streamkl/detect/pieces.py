@@ -1,7 +1,7 @@
 """Pieces: a detector's state, cut so that what was stored already need not be stored again.
 
 Rule 1: raw values - of a stream that learns, matures or drifts - are cut into chunks of CHUNK values from their beginning. Values come at
-the end, so a chunk that was stored stands; one that differs has another name, see `Chunk`.
+the end, so a chunk that was stored stands; one that differs has another name, see `Chunk`. A former reference is a chunk of its own.
 Rule 2: `join(cut(detector))` is the detector's own blob, byte for byte.
 """
 
@@ -23,12 +23,13 @@ NUMBER_BYTES = 8
 DIGEST_BYTES = 8
 VALUES_VERSION = 1
 KEPT = ("budget", "min_effect", "on_drift", "hold_for", "raise_at", "resolve_at", "name")      # settings that may change under a stored state
+FORMER = "former"
 Part = LearningState | MaturingState | EpisodeState
 Value = str | int | float | None
 
 
 class Chunk(NamedTuple):
-    """Where a chunk stands: which part's values, which chunk of these; digest: of what it holds."""
+    """Where a chunk stands: which part's values, which chunk of these; or which former reference; digest: of what it holds."""
 
     part: str
     ordinal: int
@@ -65,7 +66,9 @@ def cut(detector: Detector) -> Pieces:
             stored = blob.seal("values", VALUES_VERSION, values)
             chunks[Chunk(name, ordinal, _digest_of(stored))] = stored
         parts[name] = replace(part, values=rest)
-    core = Core(replace(state, life=replace(state.life, **parts)), _digest(chunks))      # type: ignore[arg-type]
+    formers, end = state.life.formers, state.life.formers_end
+    chunks.update((Chunk(FORMER, number, _digest_of(stored)), stored) for number, stored in enumerate(formers, end - len(formers)))
+    core = Core(replace(state, life=replace(state.life, formers=[], **parts)), _digest(chunks))      # type: ignore[arg-type]
     return Pieces(blob.seal("pieces", VERSION, core), chunks)
 
 
@@ -81,7 +84,8 @@ def join(pieces: Pieces) -> DetectorState:
         rest = part.values
         numbers, categories = b"".join(v.numbers for v in whole), [c for v in whole for c in v.categories]
         parts[name] = replace(part, values=ValuesState(numbers + rest.numbers, categories + rest.categories))
-    return replace(core.state, life=replace(core.state.life, **parts)) if parts else core.state      # type: ignore[arg-type]
+    formers = [stored for chunk, stored in chunks.items() if chunk.part == FORMER]
+    return replace(core.state, life=replace(core.state.life, formers=formers, **parts)) if parts or formers else core.state  # type: ignore[arg-type]
 
 
 def fingerprint(detector: Detector) -> bytes:

@@ -97,6 +97,10 @@ class DetectorPool:
         """See `Detector.rebaseline`. Raises KeyError for an unknown stream."""
         return self._slots.rebaseline(self._names[name], reason)
 
+    def undo_rebaseline(self, name: str, reason: str = "") -> DriftEvent | None:
+        """See `Detector.undo_rebaseline`. Raises KeyError for an unknown stream."""
+        return self._slots.undo_rebaseline(self._names[name], reason)
+
     def discard(self, name: str) -> None:
         """Forget a stream and all it knows; its slot is given to another one. Raises KeyError for an unknown stream."""
         self._slots.discard(self._names.pop(name), 1)

@@ -147,11 +147,23 @@ class Slots:
         self._follow(slot)
         return hits
 
-    def rebaseline(self, slot: int, reason: str = "") -> DriftEvent | None:
+    def rebaseline(self, slot: int, reason: str = "", by: str = "") -> DriftEvent | None:
         """See `Detector.rebaseline`; not while the stream waits to learn."""
-        event = self.detector(slot).rebaseline(reason)
+        event = self.detector(slot).rebaseline(reason, by)
         self._follow(slot)
         return event
+
+    def undo_rebaseline(self, slot: int, reason: str = "", by: str = "") -> DriftEvent | None:
+        """See `Detector.undo_rebaseline`; not while the stream waits to learn."""
+        event = self.detector(slot).undo_rebaseline(reason, by)
+        self._follow(slot)
+        return event
+
+    def replace(self, slot: int, detector: Detector) -> None:
+        """Give the slot to another detector of the same kind of values; not while the stream waits to learn."""
+        self._fleet.empty(slot)
+        self._detectors[slot] = detector
+        self._follow(slot)
 
     def _turn(self, slot: int, verdict: int, time: int, position: int, is_postponing: bool) -> DriftEvent | None:
         detector = self._detectors[slot]

@@ -5,7 +5,7 @@ Rule: every field of a part of the detector that changes has its place here; the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,7 @@ class LearningState:
     reason: str
     seen: int
     values: ValuesState
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,14 @@ class EpisodeState:
     is_due: bool
     reason: str
     values: ValuesState
+    by: str = ""
 
 
 @dataclass(frozen=True)
 class LifeState:
     """Where a stream is in its life: exactly one of learning and watching is there, the others only beside watching.
 
-    before: observations before the current counter began.
+    before: observations before the current counter began. formers: former references, packed, the newest last; formers_end: number of the next.
     """
 
     before: int
@@ -128,6 +130,8 @@ class LifeState:
     maturing: MaturingState | None
     episode: EpisodeState | None
     origin: OriginState | None
+    formers: list[bytes] = field(default_factory=list)
+    formers_end: int = 0
 
 
 @dataclass(frozen=True)
