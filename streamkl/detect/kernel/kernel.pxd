@@ -24,8 +24,7 @@ cdef extern from "gauge.h":
         int64_t *terms
         int64_t sum_empty
         double scale, limit, calm_limit, bias_per_group
-    void gauge_clear(gauge_t *a) nogil
-    double gauge_value(gauge_t *a) nogil
+    void gauge_count(gauge_t *a, const uint8_t *ring, int capacity, int filled, int head) nogil
     double gauge_bias(const gauge_t *a) nogil
 
 cdef extern from "evidence.h":
@@ -61,10 +60,10 @@ cdef extern from "tracker.h":
     enum:
         QUIET
         GAUGES
+        MOST_BINS
     ctypedef struct tracker_t:
         uint8_t *ring
         int capacity, filled, head
-        int32_t *counts
         gauge_t gauges[3]
         int gauge_count, has_criterion, is_betting
         evidence_t evidence
@@ -72,6 +71,7 @@ cdef extern from "tracker.h":
         int64_t calm, calm_needed, seen
     char *take(char *block, size_t *used, size_t size) nogil
     void tracker_push(tracker_t *a, int b) nogil
+    double tracker_read(const tracker_t *a, int which, int32_t *counts, gauge_t *copy) nogil
     int tracker_take_bin(tracker_t *a, int b) nogil
     int tracker_take(tracker_t *a, const cells_t *cells, double x) nogil
     int64_t tracker_take_many(tracker_t *a, const cells_t *cells, const double *values, int64_t count, int *verdict) nogil

@@ -8,13 +8,13 @@
 
 enum { QUIET = 0, RAISED = 1, RESOLVED = 2 };           /* what one event caused; streamkl/detect/verdict.py */
 enum { GAUGES = 3, FEW = 64 };                         /* below so many events a block is not worth its preparation */
+#define DROWSY 0.5                                     /* part of the budget below which nobody looks at the gauges any more */
 
 typedef struct {
     uint8_t *ring;                  /* (capacity,) the last bins; one ring serves all windows */
     int capacity, filled, head;     /* head: where the next one goes */
-    int32_t *counts;                /* (bins,) of the reporting window, which is the whole ring */
-    gauge_t gauges[GAUGES];         /* the longest window first */
-    int gauge_count;
+    gauge_t gauges[GAUGES];         /* the longest window first; the reporting window is the whole ring */
+    int gauge_count, awake;         /* so many of them, from the first on, follow the ring; the others are counted anew when they are needed */
     int has_criterion;              /* an open gauge is needed for an alarm */
     int is_betting;                 /* 0: the first gauge alone raises */
     evidence_t evidence;
@@ -34,19 +34,27 @@ INLINE char *take(char *block, size_t *used, size_t size)
 
 INLINE void tracker_push_ring(tracker_t *a, int b)
 {
-    if (a->filled == a->capacity)
-        a->counts[a->ring[a->head]]--;
-    else
-        a->filled++;
-    a->counts[b]++;
+    a->filled += a->filled < a->capacity;
     a->ring[a->head] = (uint8_t)b;
     a->head = a->head + 1 == a->capacity ? 0 : a->head + 1;
 }
 
-/* Put one bin, or many, into all windows. */
+/* The same for many bins. */
+INLINE void tracker_push_ring_many(tracker_t *a, const uint8_t *bins, int count)
+{
+    const int skipped = count > a->capacity ? count - a->capacity : 0;      /* of which nothing would be left */
+    const int head = (a->head + skipped) % a->capacity, kept = count - skipped;
+    const int to_end = kept < a->capacity - head ? kept : a->capacity - head;
+    memcpy(a->ring + head, bins + skipped, to_end);
+    memcpy(a->ring, bins + skipped + to_end, kept - to_end);
+    a->head = (head + kept) % a->capacity;
+    a->filled = a->filled + count < a->capacity ? a->filled + count : a->capacity;
+}
+
+/* Put one bin, or many, into the ring and all windows that follow it. */
 INLINE void tracker_push(tracker_t *a, int b)
 {
-    for (int i = 0; i < a->gauge_count; i++) {
+    for (int i = 0; i < a->awake; i++) {
         gauge_t *gauge = &a->gauges[i];
         gauge_push(gauge, gauge->group_of[b], gauge->group_of[a->ring[gauge_oldest(gauge, a->capacity, a->head)]]);
     }
@@ -55,18 +63,26 @@ INLINE void tracker_push(tracker_t *a, int b)
 
 INLINE void tracker_push_many(tracker_t *a, const uint8_t *bins, int count)
 {
-    if (count < FEW) {
+    if (a->awake && count < FEW) {
         for (int i = 0; i < count; i++)
             tracker_push(a, bins[i]);
         return;
     }
-    int32_t come[MOST_BINS] = {0};
-    for (int i = 0; i < count; i++)
-        come[bins[i]]++;
-    for (int i = 0; i < a->gauge_count; i++)
-        gauge_push_many(&a->gauges[i], a->ring, a->capacity, a->head, bins, count, come, a->evidence.bins);
-    for (int i = 0; i < count; i++)
-        tracker_push_ring(a, bins[i]);
+    if (a->awake) {
+        int32_t come[MOST_BINS] = {0};
+        for (int i = 0; i < count; i++)
+            come[bins[i]]++;
+        for (int i = 0; i < a->awake; i++)
+            gauge_push_many(&a->gauges[i], a->ring, a->capacity, a->head, bins, count, come, a->evidence.bins);
+    }
+    tracker_push_ring_many(a, bins, count);
+}
+
+/* Let so many gauges follow the ring. */
+INLINE void tracker_wake(tracker_t *a, int count)
+{
+    for (; a->awake < count; a->awake++)
+        gauge_count(&a->gauges[a->awake], a->ring, a->capacity, a->filled, a->head);
 }
 
 /* Bet on one bin, if it is its turn; or on many, until the evidence is over the budget: returns how many were taken. */
@@ -88,19 +104,35 @@ INLINE int tracker_bet_many(tracker_t *a, const uint8_t *bins, int count)
     return taken;
 }
 
+/* Note how the first gauge answered after `count` more events. */
+INLINE int tracker_calm(tracker_t *a, int is_calm, int count)
+{
+    a->calm = is_calm ? a->calm + count : 0;
+    return a->calm >= a->calm_needed && !a->is_settled ? RESOLVED : QUIET;
+}
+
+INLINE int tracker_is_open(tracker_t *a)
+{
+    int is_open = !a->has_criterion;
+    tracker_wake(a, a->gauge_count);
+    for (int i = 0; i < a->gauge_count; i++)
+        is_open |= gauge_is_open(&a->gauges[i]);
+    return is_open;
+}
+
 /* What the events taken so far amount to. */
 INLINE int tracker_judge(tracker_t *a)
 {
     if (a->is_drifting) {
-        a->calm = gauge_is_calm(&a->gauges[0]) ? a->calm + 1 : 0;
-        return a->calm >= a->calm_needed && !a->is_settled ? RESOLVED : QUIET;
+        tracker_wake(a, 1);
+        return tracker_calm(a, gauge_is_calm(&a->gauges[0]), 1);
     }
-    if (a->is_betting && a->evidence.s < a->evidence.budget)
+    if (a->is_betting && a->evidence.s < a->evidence.budget) {
+        if (a->awake && a->evidence.s < DROWSY * a->evidence.budget)
+            a->awake = 0;
         return QUIET;
-    int is_open = !a->has_criterion;
-    for (int i = 0; i < a->gauge_count; i++)
-        is_open |= gauge_is_open(&a->gauges[i]);
-    return is_open ? RAISED : QUIET;
+    }
+    return tracker_is_open(a) ? RAISED : QUIET;
 }
 
 /* Take the bin of one event; returns the verdict. */
@@ -113,11 +145,22 @@ INLINE int tracker_observe(tracker_t *a, int b)
     return tracker_judge(a);
 }
 
-/* Take the bins of events until one causes something; returns how many were taken. While nothing is near the budget, all bets are
- * made first and then all windows moved. */
+/* For how many of the next events the first gauge alone decides, and surely answers as it did; at most `count`. */
+INLINE int tracker_rest(const tracker_t *a, int count)
+{
+    const gauge_t *gauge = &a->gauges[0];
+    if (a->gauge_count == 0)
+        return count;
+    const int is_asked = a->awake && (a->is_drifting ? a->is_settled || gauge->is_beyond : !a->is_betting);
+    const int64_t rest = is_asked ? gauge->rest - 1 : 0;
+    return rest < count ? (int)rest : count;
+}
+
+/* Take the bins of events until one causes something; returns how many were taken. While nothing is near the budget, or the threshold, all
+ * bets are made first and then all windows moved. */
 INLINE int tracker_observe_many(tracker_t *a, const uint8_t *bins, int count, int *verdict)
 {
-    int taken = 0;
+    int taken = 0, rest;
     for (*verdict = QUIET; taken < count && *verdict == QUIET;) {
         if (a->is_betting && !a->is_drifting) {
             const int quiet = tracker_bet_many(a, bins + taken, count - taken);
@@ -125,6 +168,12 @@ INLINE int tracker_observe_many(tracker_t *a, const uint8_t *bins, int count, in
             *verdict = tracker_judge(a);
             a->seen += quiet;
             taken += quiet;
+        } else if ((rest = tracker_rest(a, count - taken)) > 0) {
+            tracker_push_many(a, bins + taken, rest);
+            if (a->is_drifting)
+                tracker_calm(a, !a->gauges[0].is_beyond, rest);
+            a->seen += rest;
+            taken += rest;
         } else {
             *verdict = tracker_observe(a, bins[taken++]);
         }
@@ -167,7 +216,7 @@ FOR_EACH_CPU static int64_t tracker_take_bins(tracker_t *a, const uint8_t *bins,
 static void tracker_begin_episode(tracker_t *a)
 {
     a->is_drifting = 1;
-    a->calm = 0;
+    a->calm = a->awake = 0;             /* the gauges are asked something else now */
     if (a->is_betting)
         evidence_roll_back(&a->evidence);
 }
@@ -175,9 +224,20 @@ static void tracker_begin_episode(tracker_t *a)
 static void tracker_end_episode(tracker_t *a)
 {
     a->is_drifting = a->is_settled = 0;
-    a->phase = 0;
+    a->phase = a->awake = 0;
     if (a->is_betting)
         evidence_restart(&a->evidence);
+}
+
+/* What a gauge says of the window now, and its counts (groups,), without a change to it. */
+static double tracker_read(const tracker_t *a, int which, int32_t *counts, gauge_t *copy)
+{
+    int64_t terms[MOST_BINS];
+    *copy = a->gauges[which];
+    copy->counts = counts;
+    copy->terms = terms;
+    gauge_count(copy, a->ring, a->capacity, a->filled, a->head);
+    return gauge_value(copy);
 }
 
 #endif

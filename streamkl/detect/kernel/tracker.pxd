@@ -19,7 +19,7 @@ cdef class Tracker:
             raise RuntimeError("another thread is updating this detector; give each thread its own, or take a lock around it")
         return 0
 
-    cdef dict _read_gauge(self, gauge_t *gauge)
+    cdef dict _read_gauge(self, int which)
     cdef object _evidence_state(self)
     cdef int _restore_evidence(self, state, const uint8_t[::1] history) except -1
     cdef int _lay_out(self, int k, int window, gauges, stake) except -1

@@ -10,7 +10,7 @@ from array import array
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, int32_t, uint16_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.dict cimport PyDict_GetItem
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -136,16 +136,24 @@ cdef class Tracker:
 
     def counts(self):
         """Counts of the reporting window, a list of k integers."""
-        return [self.t.counts[b] for b in range(self.t.evidence.bins)]
+        cdef int32_t counts[MOST_BINS]
+        cdef Py_ssize_t i
+        memset(counts, 0, sizeof(counts))
+        for i in range(self.t.filled):          # a ring that is not full begins at its beginning
+            counts[self.t.ring[i]] += 1
+        return [counts[b] for b in range(self.t.evidence.bins)]
 
     def gauges(self):
         """What each gauge says, the longest window first."""
-        return [self._read_gauge(&self.t.gauges[i]) for i in range(self.t.gauge_count)]
+        return [self._read_gauge(i) for i in range(self.t.gauge_count)]
 
-    cdef dict _read_gauge(self, gauge_t *gauge):
+    cdef dict _read_gauge(self, int which):
+        cdef int32_t counts[MOST_BINS]
+        cdef gauge_t gauge
+        cdef double value = tracker_read(&self.t, which, counts, &gauge)
         return {
-            "window": gauge.window, "filled": gauge.filled, "value": gauge_value(gauge), "limit": gauge.limit + gauge_bias(gauge),
-            "counts": [gauge.counts[i] for i in range(gauge.groups)],
+            "window": gauge.window, "filled": gauge.filled, "value": value, "limit": gauge.limit + gauge_bias(&gauge),
+            "counts": [counts[i] for i in range(gauge.groups)],
         }
 
     # ------------------------------------------------------------------ state
@@ -231,7 +239,6 @@ cdef class Tracker:
         for i in range(t.gauge_count):
             t.gauges[i].counts = <int32_t *>take(block, &used, t.gauges[i].groups * sizeof(int32_t))
             t.gauges[i].terms = <int64_t *>take(block, &used, t.gauges[i].groups * sizeof(int64_t))
-        t.counts = <int32_t *>take(block, &used, a.bins * sizeof(int32_t))
         t.ring = <uint8_t *>take(block, &used, t.capacity)
         return used
 
@@ -250,7 +257,7 @@ cdef class Tracker:
         gauge.entropy, gauge.log_share = self._integers(plan.entropy), self._integers(plan.log_share)
         gauge.sum_empty, gauge.scale = plan.sum_empty, plan.scale
         gauge.limit, gauge.calm_limit, gauge.bias_per_group = plan.limit, plan.calm_limit, plan.bias_per_group
-        gauge_clear(gauge)
+        gauge_count(gauge, self.t.ring, self.t.capacity, 0, 0)
         return 0
 
     cdef int _set_evidence(self, stake) except -1:
