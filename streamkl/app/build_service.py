@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from streamkl.app import build
+from streamkl.app.build_alarm import with_alarm
 from streamkl.detect.detector import Detector
 from streamkl.service.feed import Feed, Field
 from streamkl.service.gauges import Gauges
@@ -70,7 +71,7 @@ def feeds(config: Config) -> list[Feed]:
 def _feed(config: Config, entry: StreamEntry) -> Feed:
     found, limits = build.expected(config, entry), config.limits
     fields = tuple(
-        Field(name, entry.path(name), Detector(**config.detector_settings(entry, name))) for name in entry.fields  # type: ignore[arg-type]
+        Field(name, entry.path(name), Detector(**with_alarm(config.detector_settings(entry, name)))) for name in entry.fields  # type: ignore[arg-type]
     )
     is_keyed = entry.key is not None and entry.key.message_key
     return Feed(

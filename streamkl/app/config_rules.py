@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from streamkl.app.build_alarm import alarm_fault, with_alarm
 from streamkl.app.config_application import Config
 from streamkl.app.config_fault import Fault, Path
 from streamkl.app.config_source import FileSource, KafkaSource
@@ -96,6 +97,11 @@ def _same_streams(config: Config) -> Iterator[Fault]:
 def _detector_faults(config: Config, number: int, entry: StreamEntry, field: str) -> Iterator[Fault]:
     """Yield every fault that Detector itself finds, where the setting was written."""
     settings: dict[str, Any] = config.detector_settings(entry, field)
+    if fault := alarm_fault(settings["alarm"]):
+        yield Fault((*_written_at(config, number, entry, field, "alarm"), *fault.path), fault.sentence)
+        del settings["alarm"]
+    else:
+        settings = with_alarm(settings)
     while True:
         try:
             Detector(name="stream", **settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -30,7 +30,9 @@ class DetectorSettings(Model):
         "hold", description="hold: an episode stays open until the stream is back, or somebody rebaselines; rebaseline: the new normal is learnt."
     )
     hold_for_events: int | None = Field(None, description="With rebaseline: so many observations after the alarm. Default: the reference's size.")
-    alarm: Literal["evidence", "threshold"] = Field("evidence", description="evidence keeps the budget; threshold: the divergence has a limit.")
+    alarm: Literal["evidence", "threshold"] | Mapping[str, Any] = Field(
+        "evidence", description="evidence keeps the budget; threshold: the divergence has a limit; {river: NAME, SETTING: VALUE}: river's detector."
+    )
     measure: Literal["js", "kl"] = Field("js", description="With threshold: the divergence that is compared.")
     raise_at_nats: float = Field(0.1, description="With threshold: drift above this.")
     resolve_at_nats: float = Field(0.05, description="With threshold: over below this.")

@@ -145,7 +145,7 @@ def _known_alarm(name: object, kind: str) -> None:
     if not isinstance(name, str) or not is_lent(name):
         _one_of("alarm", name, *OWN)
     elif kind != "numeric":
-        raise ConfigError(f"alarm={name!r:.80} takes numbers, and kind={kind!r}; use alarm='evidence' for this stream")
+        raise ConfigError(f"alarm={name.split('(')[0]!r} takes numbers, and kind={kind!r}; use alarm='evidence' for this stream")
 
 
 def _number(setting: str, value: object, least: float, most: float = 1e300) -> None:
