@@ -3,7 +3,7 @@
 KL(window || reference) says in nats how far a stream has moved; evidence says whether that is drift, within a false-alarm budget.
 """
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
 from streamkl import divergence
 from streamkl.detect import Detector, DetectorPool, DriftEvent
@@ -13,15 +13,31 @@ from streamkl.sketch import Reference
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from streamkl.app.build_subscription import subscription
+    from streamkl.app.subscribe import subscribe
+    from streamkl.service.subscription import Subscription
+
 __all__ = [
-    "ConfigError", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Unavailable",
-    "divergence",
+    "ConfigError", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Subscription",
+    "Unavailable", "divergence", "subscribe", "subscription",
 ]
 
-NOT_BUILT = ("subscribe",)
+LAZY = {
+    "Subscription": "streamkl.service.subscription",
+    "subscribe": "streamkl.app.subscribe",
+    "subscription": "streamkl.app.build_subscription",
+}
 
 
-def __getattr__(name: str) -> NoReturn:
-    if name in NOT_BUILT:
-        raise ConfigError(f"streamkl.{name} is not built yet; read the drift-event topic with: streamkl events")
-    raise AttributeError(f"module 'streamkl' has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    """Load what is heavier than numpy when it is asked for."""
+    if name not in LAZY:
+        raise AttributeError(f"module 'streamkl' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LAZY})

@@ -34,13 +34,20 @@ def sendable(letter: DeadLetter, application: str, bytes_max: int = DEFAULT_BYTE
     A header without a value has an empty one; a record without key and value has an empty value.
     """
     key, value, headers = dead_letter(letter, application)
-    given = [(name, b"" if content is None else bytes(content)) for name, content in headers]
-    if key is None and value is None:
-        value, given = b"", [*given, NO_VALUE]
     own = len(letter.record.headers)
-    if _bytes(key, value, given) <= bytes_max:
-        return Message(key, value, given)
-    return _cut(key, value, given[:own], given[own:], bytes_max)
+    return fitting(key, value, headers[:own], headers[own:], bytes_max)
+
+
+def fitting(
+    key: bytes | None, value: bytes | None, own: Sequence[tuple[str, bytes | None]], ours: Sequence[Header], bytes_max: int = DEFAULT_BYTES
+) -> Message:
+    """Return a message that a topic takes. own: the record's headers; ours: those that say why and from where, which are never left out."""
+    given, added = [(name, b"" if content is None else bytes(content)) for name, content in own], list(ours)
+    if key is None and value is None:
+        value, added = b"", [*added, NO_VALUE]
+    if _bytes(key, value, [*given, *added]) <= bytes_max:
+        return Message(key, value, [*given, *added])
+    return _cut(key, value, given, added, bytes_max)
 
 
 def _cut(key: bytes | None, value: bytes | None, own: Sequence[Header], ours: Sequence[Header], bytes_max: int) -> Message:

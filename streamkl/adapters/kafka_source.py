@@ -14,8 +14,15 @@ from typing import Any, Literal
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from kafka.errors import KafkaError, OffsetOutOfRangeError
-from kafka.structs import MemberState
+from kafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from streamkl.adapters.kafka_client import connected
 from streamkl.adapters.kafka_errors import explained, in_our_words
@@ -28,6 +35,7 @@ OFFSETS_SECONDS = 5.0
 LEAVE_SECONDS = 3.0
 FETCH_MAX_BYTES = 16 << 20
 PARTITION_FETCH_BYTES = 8 << 20
+MOVED_ON = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 METADATA_SECONDS = 60.0
 """New partitions of a topic are seen within this time."""
 
@@ -132,6 +140,25 @@ class KafkaSource:
         with in_our_words(f"asking for the ends of {self._what()}"):
             ends = consumer.end_offsets(places, timeout_ms=OFFSETS_SECONDS * 1000)
             return {Partition(*place): max(0, ends[place] - consumer.position(place)) for place in places}
+
+    def committed(self, partition: Partition) -> int | None:
+        """Return the group's offset of a partition; None where nothing was ever committed."""
+        with in_our_words(f"asking for the offset of group {self._group}"):
+            found = self._subscribed().committed(TopicPartition(*partition), timeout_ms=OFFSETS_SECONDS * 1000)
+        return None if found is None or found < 0 else int(found)
+
+    def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit offsets of the group; return whether they stand: not where the group goes on without us, which the next poll tells."""
+        if self._consumer is None:
+            return False
+        plain = {TopicPartition(*partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        try:
+            self._consumer.commit(plain, timeout_ms=OFFSETS_SECONDS * 1000)
+        except MOVED_ON:
+            return False
+        except KafkaError as error:
+            raise explained(error, f"committing offsets of group {self._group}") from error
+        return True
 
     def close(self) -> None:
         """Leave the group, at once; what was handed out and not committed comes again to whoever is next."""

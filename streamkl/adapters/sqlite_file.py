@@ -69,7 +69,7 @@ class SqliteFile:
     def __init__(self, path: str, application: str) -> None:
         path = path if "\0" in path else os.path.realpath(path)      # so that another name of the same file has the same lock
         self.path = path
-        self._lock = _locked(path)
+        self._lock = locked(path)
         try:
             with self.translated("open"):
                 self.connection = sqlite3.connect(
@@ -150,7 +150,7 @@ def is_ours(connection: sqlite3.Connection, path: str, application: str) -> bool
     return True
 
 
-def _locked(path: str) -> int:
+def locked(path: str) -> int:
     """Return the descriptor of the lock. Raises StateError if another process has it, Unavailable if there cannot be one."""
     name = f"{path}.lock"
     try:

@@ -80,7 +80,7 @@ def event_reader(url: str, config: str | None) -> EventReader:
     from streamkl.adapters.kafka_client import client_settings
     from streamkl.adapters.kafka_events import KafkaEvents
 
-    return KafkaEvents(client_settings(place.servers, _security(config)), place.topic)
+    return KafkaEvents(client_settings(place.servers, security(config)), place.topic)
 
 
 def inspection(config: Config) -> Iterator[Finding]:
@@ -137,8 +137,8 @@ def expected(config: Config, entry: StreamEntry) -> Expected:
     return Expected(config.topic_of(entry), config.name_of(entry), decoder, kinds, key, time, limits.oldest_time_ms, ahead_ms)
 
 
-def _security(config: str | None) -> Security:
-    """Return the security settings of a configuration, in the words of the client."""
+def security(config: str | None) -> Security:
+    """Return the security settings of a configuration, in the words of the client; None: none."""
     from streamkl.adapters.kafka_client import Security
     from streamkl.app.config import load
     from streamkl.app.config_source import KafkaSource

@@ -64,5 +64,9 @@ METRICS: Final = (
     Metric("streamkl_state_bytes_total", "counter", "Bytes of state committed."),
     Metric("streamkl_stage_seconds_total", "counter", "Seconds spent in a stage of the loop.", ("stage",)),
     Metric("streamkl_stage_cpu_seconds_total", "counter", "Processor seconds of the loop's own thread spent in a stage.", ("stage",)),
+    Metric("streamkl_deliveries_total", "counter",
+           "Events of a subscription, by outcome: delivered, retried, dead_lettered, repeated, filtered, foreign.", ("subscription", "outcome")),
+    Metric("streamkl_delivery_seconds", "histogram", "Seconds from the first attempt to deliver an event to the last.", ("subscription",),
+           (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)),
     Metric("streamkl_divergence_nats", "gauge", "Divergence of a stream that is listed, or among the farthest, in nats.", ("stream", "measure")),
 )  # fmt: skip

@@ -6,12 +6,15 @@ Rule: a port is implemented in `adapters/`, one file per outside thing, and neve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from streamkl.detect.event import DriftEvent
 from streamkl.service.batch import Batch
 from streamkl.service.record import Arrivals, Partition, Record
 from streamkl.service.work import Restored, UnitOfWork
+
+if TYPE_CHECKING:
+    from streamkl.service.incoming import Brought, Undelivered      # which load the model of the wire
 
 
 class Decoder(Protocol):
@@ -139,4 +142,61 @@ class EventReader(Protocol):
 
     def close(self) -> None:
         """Let go of what is held open."""
+        ...
+
+
+class EventFeed(Protocol):
+    """Called by a subscription alone, on one thread at a time. At-least-once: what was brought and is not below a settled position comes again
+    in the next life. Messages of one partition come in order, each once in a life. Raises Unavailable where the outside is away (it is called
+    again later), ConfigError where it refuses us for good, StateError where what was to be read is gone.
+    """
+
+    name: str
+    is_ready: bool
+    """Whether it is known what is ours to read; a group takes a moment to say it."""
+
+    def poll(self, timeout_seconds: float) -> Brought:
+        """Return what is there now, of bounded number; wait at most so long for the first message."""
+        ...
+
+    def keep(self) -> Brought:
+        """Bring no message, at once, and stay what we are: called a few times a second while an event is being delivered."""
+        ...
+
+    def settle(self, positions: Mapping[Partition, int]) -> None:
+        """Store that all below these positions is dealt with. It may not stand where a partition is about to be lost; then it comes again."""
+        ...
+
+    def close(self) -> None:
+        """Leave; a second call does nothing."""
+        ...
+
+
+class DeliveryStore(Protocol):
+    """Called by a subscription for every event. What was done stands at once, whatever ends the process. Raises Unavailable, StateError."""
+
+    name: str
+
+    def knows(self, key: str) -> bool:
+        """Return whether the event of this key was dealt with; of the newest keys, a bounded number, it is known."""
+        ...
+
+    def done(self, key: str) -> None:
+        """Keep in mind that it was dealt with."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open; a second call does nothing."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Called by a subscription for each event that cannot be delivered; it may repeat one after a crash. Raises Unavailable, and is called again."""
+
+    def bury(self, letter: Undelivered) -> tuple[str, str]:
+        """Keep it, for good when this returns. Return where it is, and what the operator should do about that, or nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open; a second call does nothing."""
         ...

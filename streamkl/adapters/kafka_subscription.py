@@ -1,0 +1,113 @@
+"""Kafka subscription: the drift events of a topic, of committed transactions alone, as one member of a consumer group.
+
+Rule 1: positions are the group's offsets, committed by hand for what is dealt with, and for nothing that is not.
+Rule 2: a rebalance arrives as data. What was brought of a lost partition is dropped, and comes to its new owner from the committed offset.
+Rule 3: an offset that retention has taken is an error with its remedy; no position is ever reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Literal
+
+from streamkl.adapters.kafka_source import KafkaSource
+from streamkl.errors import StateError
+from streamkl.service.incoming import Brought, Incoming, of_message
+from streamkl.service.record import Partition
+
+POLL_EVENTS = 500
+SESSION_SECONDS = 30.0
+
+
+class KafkaFeed:
+    """Brings the events of a topic; meets `service.ports.EventFeed`. settings: of `client_settings`. start_at: where a new group begins."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], topic: str, group: str, *, start_at: Literal["earliest", "latest"] = "earliest",
+        session_timeout_seconds: float = SESSION_SECONDS,
+    ) -> None:  # fmt: skip
+        self.name = f"{','.join(settings['bootstrap_servers'])}/{topic}"
+        self.is_ready = False
+        self._source = KafkaSource(settings, [topic], group, start_at=start_at, poll_records_max=POLL_EVENTS,
+                                   session_timeout_seconds=session_timeout_seconds)  # fmt: skip
+        where = f"--bootstrap-server {','.join(settings['bootstrap_servers'])}"
+        self._remedy = f"kafka-consumer-groups {where} --group {group} --topic {topic} --reset-offsets --to-earliest --execute"
+        self._held: set[Partition] = set()
+        self._new: list[Partition] = []         # gained, and not begun yet
+        self._owed: dict[Partition, int] = {}   # dealt with, and not committed yet
+        self._ahead: list[Incoming] = []        # came although paused
+        self._is_paused = False
+
+    def poll(self, timeout_seconds: float) -> Brought:
+        """See `EventFeed.poll`."""
+        until = monotonic() + timeout_seconds
+        self._commit()
+        if self._is_paused:
+            self._source.resume(sorted(self._held))
+            self._is_paused = False
+        gained: list[Partition] = []
+        lost: list[Partition] = []
+        items, self._ahead = self._ahead, []
+        while not items:
+            self._begin()
+            items = self._polled(max(0.0, until - monotonic()), gained, lost)
+            if lost or (not self._new and monotonic() >= until):
+                break
+        return Brought(items, gained, lost)
+
+    def keep(self) -> Brought:
+        """See `EventFeed.keep`."""
+        self._commit()
+        if not self._is_paused:
+            self._source.pause(sorted(self._held))
+            self._is_paused = True
+        gained: list[Partition] = []
+        lost: list[Partition] = []
+        self._ahead += self._polled(0.0, gained, lost)
+        return Brought((), gained, lost)
+
+    def settle(self, positions: Mapping[Partition, int]) -> None:
+        """See `EventFeed.settle`."""
+        self._owed |= {partition: offset for partition, offset in positions.items() if partition in self._held}
+        self._commit()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._source.close()
+
+    def _commit(self) -> None:
+        """Commit what is owed; while the group is being settled it stays owed."""
+        if self._owed and self._source.commit(self._owed):
+            self._owed = {}
+
+    def _polled(self, timeout_seconds: float, gained: list[Partition], lost: list[Partition]) -> list[Incoming]:
+        with self._remedied():
+            arrivals = self._source.poll(timeout_seconds)
+        self._held -= set(arrivals.lost)
+        self._owed = {partition: offset for partition, offset in self._owed.items() if partition in self._held}
+        self._ahead = [item for item in self._ahead if item.partition in self._held]
+        self._new = [partition for partition in self._new if partition not in arrivals.lost] + list(arrivals.gained)
+        self.is_ready = self.is_ready or bool(arrivals.gained)
+        gained += arrivals.gained
+        lost += arrivals.lost
+        return [of_message(record, record.offset + 1) for run in arrivals.runs for record in run.records]
+
+    def _begin(self) -> None:
+        """Read what was gained, from the group's offset on."""
+        while self._new:
+            partition = self._new[0]
+            with self._remedied():
+                self._source.start(partition, self._source.committed(partition))
+            self._held.add(partition)
+            self._new.pop(0)
+
+    @contextmanager
+    def _remedied(self) -> Iterator[None]:
+        """Say what helps where an offset is not in the log."""
+        try:
+            yield
+        except StateError as error:
+            what = str(error).partition(";")[0]
+            raise StateError(f"{what}; drift events may be lost: to go on with what is there, stop the group and run: {self._remedy}") from error
