@@ -32,10 +32,12 @@ KINDS: Mapping[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (in
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "nothing"}
 
 
-class StreamKL(base.DriftDetector):
+class StreamKL(base.DriftAndWarningDetector):
     """Detect drift of one numeric or categorical stream, within a budget of false alarms.
 
-    Parameters are those of `streamkl.Detector`, whose object is `detector`. `drift_detected` tells of the last update only.
+    Parameters are those of `streamkl.Detector`, whose object is `detector`. `drift_detected` tells of the last update only. `warning_detected`:
+    the evidence is half way to the budget, on the scale on which it grows (its logarithm), and KL half way to its limit, and drift is not
+    raised; never with another alarm.
     Missing values (None, NaN) are counted as such; they never silence it. Raises ConfigError for a wrong setting,
     TypeError for one that does not exist.
 
@@ -56,11 +58,14 @@ class StreamKL(base.DriftDetector):
             reference = Reference.fit(reference, str(settings.get("kind", "numeric")))
         self.reference, self.settings = reference, settings
         self.detector = Detector(reference, **settings)  # type: ignore[arg-type]
+        self._warned_at = self.detector.budget**0.5
 
     def update(self, x: float | int | str | None) -> None:
         """Take one observation."""
         event = self.detector.update(x)
         self._drift_detected = event is not None and event.kind == "drift.raised"
+        is_likely = self.detector.evidence >= self._warned_at       # 0 from the alarm to the end of the episode
+        self._warning_detected = is_likely and any(reading.kl > reading.limit / 2 for reading in self.detector.criterion())
 
 
 class RiverAlarm:

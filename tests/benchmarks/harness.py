@@ -61,7 +61,7 @@ class Wrapped:
 
     def __init__(self, stream: Stream, alarm: Alarm, settings: dict[str, object], has_episodes: bool = True) -> None:
         self._stream, self._alarm, self._has_episodes = stream, alarm, has_episodes
-        self._life = Detector(kind=stream.kind, **settings)._life
+        self._life = Detector(kind=stream.kind, **settings).life
         self._raised: list[int] = []
         self._ended: list[int | None] = []
         self._learnt: list[int] = []            # rows of the reference, then those watched since
