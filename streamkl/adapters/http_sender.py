@@ -99,7 +99,7 @@ class HttpSender:
                 connection.close()
         except (HTTPError, HTTPException, OSError) as error:
             said = f"no answer within {self._timeout_seconds:g} s" if deadline.is_over else _reason(error)
-            raise Unavailable(f"{url.origin}: {said}; it is tried again") from error
+            raise Unavailable(f"{url.origin}: {said}") from error
 
     def _addresses(self, url: WebUrl, deadline: _Deadline, is_redirected: bool) -> list[str]:
         found = self._resolve(url.host, url.port, deadline.seconds)
@@ -114,7 +114,7 @@ class HttpSender:
             return headers["Location"]
         said = f"{url.origin} answers {status}{self._shown(body)}"
         if status in AGAIN or status >= 500:
-            raise Unavailable(f"{said}; it is tried again", _retry_after(headers.get("Retry-After")))
+            raise Unavailable(f"{said}", _retry_after(headers.get("Retry-After")))
         raise RecordError(f"{said}; it is not tried again, correct what is sent, or where to")
 
     def _shown(self, body: bytes) -> str:

@@ -36,7 +36,7 @@ def addresses(host: str, port: int, seconds: float, look_up: Callable[..., Seque
     asking.start()
     asking.join(seconds)
     if asking.is_alive() or not found:
-        raise Unavailable(f"no address of {host}: {reason[0]}; it is tried again")
+        raise Unavailable(f"no address of {host}: {reason[0]}")
     return found
 
 

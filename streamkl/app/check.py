@@ -60,7 +60,7 @@ def check(path: str | None, is_connecting: bool, is_schema: bool, is_state: bool
             return 0
     if path is None:
         raise ConfigError("CONFIG is missing; give the path of a YAML file, or --schema alone")
-    config = load(path, os.environ)
+    config = load(path, os.environ, with_correctors=True)
     if not is_schema:
         print(summary(path, config), end="", flush=True)
     code = _inspected(config) if is_connecting else 0

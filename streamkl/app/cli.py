@@ -116,6 +116,20 @@ def run_command(
     raise typer.Exit(_guarded(lambda: run(config, discard or [])))
 
 
+@app.command("correct", cls=ConfiguredCommand)
+def correct_command(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file with a section correctors.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Correctors of it. Default: all.", show_default=False)] = None,
+) -> None:
+    """Tell the correctors of a configuration of drift events, until SIGTERM or Ctrl-C, which finish the event that each has.
+
+    Exit codes: 0 fine, 2 configuration, 3 the store of a corrector is unusable, 4 a service is unavailable.
+    """
+    from streamkl.app.correct import correct
+
+    raise typer.Exit(_guarded(lambda: correct(config, names or [])))
+
+
 @app.command("check", cls=ConfiguredCommand)
 def check_command(
     config: Annotated[str | None, typer.Argument(metavar="CONFIG", help="YAML file; with --schema it may be left out.", show_default=False)] = None,

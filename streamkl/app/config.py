@@ -23,10 +23,15 @@ __all__ = ["Config", "json_schema", "load", "variable_names"]
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def load(path: str, environment: Mapping[str, str]) -> Config:
-    """Return the settings of a YAML file, overridden by STREAMKL__... of the environment. Raises ConfigError, one line per fault."""
+def load(path: str, environment: Mapping[str, str], *, with_correctors: bool = False) -> Config:
+    """Return the settings of a YAML file, overridden by STREAMKL__... of the environment. Raises ConfigError, one line per fault.
+
+    with_correctors: read them too; else there are none: who detects has neither their secrets nor their programs.
+    """
     document = Document.of(path)
     override(document, environment)
+    if not with_correctors:
+        document.tree.pop("correctors", None)
     config, found = _checked(document.tree, environment)
     found = [*document.faults, *found]
     if config is None or found:

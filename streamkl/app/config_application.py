@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+from urllib.parse import quote
 
 from pydantic import Field
 
+from streamkl.app.config_correctors import Corrector, CorrectorEntry
 from streamkl.app.config_model import Model, PlainName
 from streamkl.app.config_outputs import DeadLetters, DivergenceReadings, DriftEvents, State
 from streamkl.app.config_service import Commit, Limits, Monitoring
@@ -27,6 +30,7 @@ class Config(Model):
     dead_letters: DeadLetters = Field(default_factory=DeadLetters, description="What happens with records that cannot be used.")
     divergence: DivergenceReadings = Field(default_factory=DivergenceReadings, description="The divergence itself, between alarms.")
     state: State = Field(default_factory=State, description="Where all that is needed to go on after a restart is kept.")
+    correctors: list[CorrectorEntry] = Field(default_factory=list, max_length=100, description="Who is told of drift events: streamkl correct.")
     limits: Limits = Field(default_factory=Limits, description="What a record, a stream or a pause may come to.")
     commit: Commit = Field(default_factory=Commit, description="When a unit of work is committed.")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="Metrics, health and the log.")
@@ -86,6 +90,17 @@ class Config(Model):
     def topics(self) -> tuple[str, ...]:
         """The topics that are read, each once."""
         return tuple(dict.fromkeys(self.topic_of(entry) for entry in self.streams))
+
+    @property
+    def events_url(self) -> str:
+        """Where drift events are, as `streamkl events` takes it."""
+        if isinstance(self.source, KafkaSource):
+            return f"kafka://{','.join(self.source.bootstrap_servers)}/{self.drift_topic}"
+        return f"sqlite://{quote(os.path.abspath(self.state_path))}"
+
+    def group_of(self, corrector: Corrector) -> str:
+        """Return the group of a corrector."""
+        return f"{self.application}.{corrector.name}"
 
     def topic_of(self, entry: StreamEntry) -> str:
         """Return the topic of an entry; of a file source the one that the file stands for, unless it is named."""

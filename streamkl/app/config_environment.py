@@ -40,10 +40,12 @@ def variables(model: type[Model], prefix: str = PREFIX) -> Iterator[str]:
 
 
 def _variables(part: object, metadata: object, name: str) -> Iterator[str]:
-    if is_secret(part):
-        yield from (f"{name}{DELIMITER}{place}" for place in ("ENV", "FILE"))
-    elif is_mapping(part):
+    if is_mapping(part):
         yield from _variables(get_args(part)[-1], (), f"{name}{DELIMITER}NAME")
+    elif is_list(part) and is_secret(get_args(part)[0]):
+        yield from _variables(get_args(part)[0], (), f"{name}{DELIMITER}0")
+    elif is_secret(part):
+        yield from (f"{name}{DELIMITER}{place}" for place in ("ENV", "FILE"))
     elif models := models_of(get_args(part)[0] if is_list(part) else part):
         deeper = f"{name}{DELIMITER}0{DELIMITER}" if is_list(part) else f"{name}{DELIMITER}"
         yield from dict.fromkeys(variable for model in models for variable in variables(model, deeper))

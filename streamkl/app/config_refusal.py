@@ -6,16 +6,16 @@ Rule: no value is repeated but numbers and the operator's choice among a few wor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from streamkl.app.config_application import Config
 from streamkl.app.config_fault import PRIVATE, Fault, Path, did_you_mean
-from streamkl.app.config_model import models_at
+from streamkl.app.config_model import Model, models_at
 from streamkl.app.label import label
 
-SOURCE_KINDS = ["kafka", "file"]
 SHAPES = {
     "model_type": "must be a mapping of settings",
     "model_attributes_type": "must be a mapping of settings",
@@ -45,9 +45,9 @@ def _fault(details: ErrorDetails, tree: Mapping[str, object]) -> Fault:
     if kind == "union_tag_not_found" and not isinstance(value, Mapping):
         return Fault(path, SHAPES["model_type"])
     if kind == "union_tag_not_found":
-        return Fault((*path, "kind"), f"is missing; {' or '.join(SOURCE_KINDS)}")
+        return Fault((*path, "kind"), f"is missing; {_kinds(path)}")
     if kind == "union_tag_invalid":
-        return Fault((*path, "kind"), f"is unknown; use {' or '.join(SOURCE_KINDS)}")
+        return Fault((*path, "kind"), f"is unknown; use {_kinds(path)}")
     if kind == "value_error":
         return Fault(path, str(context.get("error", details["msg"])))
     if kind == "literal_error":
@@ -79,12 +79,25 @@ def _below(node: object, part: str | int) -> object:
 
 
 def _known(path: Path, tree: Mapping[str, object]) -> list[str]:
-    """Return the keys that may stand in a mapping; of a source those of its kind."""
+    """Return the keys that may stand in a mapping; of a source or a corrector those of its kind."""
     models = models_at(Config, path)
-    node: object = tree.get("source")
-    if path == ("source",) and isinstance(node, Mapping):
-        models = [model for model in models if str(node.get("kind")) in repr(model.model_fields["kind"].annotation)] or models
+    node: object = tree
+    for part in path:
+        node = _below(node, part)
+    if isinstance(node, Mapping) and len(models) > 1:
+        models = [model for model in models if _is_of(model, str(node.get("kind")))] or models
     return list(dict.fromkeys(_names(models)))
+
+
+def _kinds(path: Path) -> str:
+    """Return the kinds of what stands at a path, in words."""
+    known = [kind for model in models_at(Config, path) for kind in get_args(model.model_fields["kind"].annotation)]
+    return " or ".join(known) + ("" if path == ("source",) else ", or the dotted name of a module of your own")
+
+
+def _is_of(model: type[Model], kind: str) -> bool:
+    words = get_args(model.model_fields["kind"].annotation)
+    return kind in words or (not words and "." in kind)
 
 
 def _names(models: list[type]) -> Iterator[str]:

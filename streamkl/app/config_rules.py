@@ -15,6 +15,8 @@ from streamkl.app.config_streams import DECODERS, StreamEntry, keyword
 from streamkl.detect.detector import Detector
 from streamkl.errors import ConfigError
 
+GROUP_LENGTH = 100
+
 
 def faults(config: Config) -> Iterator[Fault]:
     """Yield what is wrong between the parts."""
@@ -29,6 +31,7 @@ def faults(config: Config) -> Iterator[Fault]:
         for field in entry.fields:
             yield from _detector_faults(config, number, entry, field)
     yield from _same_streams(config)
+    yield from _corrector_faults(config)
     yield from _state_faults(config)
 
 
@@ -80,6 +83,22 @@ def _state_faults(config: Config) -> Iterator[Fault]:
         folder = os.path.dirname(config.state_path) or "."
         if os.path.isdir(config.state_path) or not os.path.isdir(folder):
             yield Fault(("state", "path"), f"{config.state_path!r} cannot be a file there; give one in a folder that exists")
+
+
+def _corrector_faults(config: Config) -> Iterator[Fault]:
+    seen: dict[str, int] = {}
+    for number, entry in enumerate(config.correctors):
+        yield from (Fault(("correctors", number, *path), sentence) for path, sentence in entry.faults())
+        other = seen.setdefault(entry.name, number)
+        if other != number:
+            yield Fault(("correctors", number, "name"), f"is that of correctors[{other}] too, and they would share one position; rename one")
+        if len(group := config.group_of(entry)) > GROUP_LENGTH:
+            yield Fault(("correctors", number, "name"), f"its group {group!r} would be longer than {GROUP_LENGTH} characters; shorten it")
+        for name in ("dead_letters", "start_at"):
+            if not config.is_kafka and name in entry.model_fields_set:
+                yield Fault(("correctors", number, name), "is for Kafka: dead letters of a file stand in the store, and all is read; leave it out")
+    if config.correctors and config.monitoring.port and config.monitoring.port == config.monitoring.correctors_port:
+        yield Fault(("monitoring", "correctors_port"), "is that of port too; give it another one, or null")
 
 
 def _same_streams(config: Config) -> Iterator[Fault]:

@@ -46,5 +46,6 @@ class Monitoring(Model):
 
     host: Text = Field("127.0.0.1", description="Address to listen on; 0.0.0.0: every one.")
     port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(9464, description="Port; 0: any free one, null: do not listen.")
+    correctors_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(9465, description="The same, of streamkl correct.")
     log_format: Literal["json", "console"] = Field("json", description="json: one object a line; console: for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")

@@ -83,6 +83,8 @@ def _outputs(config: Config) -> Iterator[tuple[str, str]]:
     yield "divergence", f"topic {config.divergence_topic}, {readings}" if is_kafka else readings
     yield "state", f"compacted topic {config.state_topic}" if is_kafka else f"file {config.state_path}"
     yield "commit", f"every {config.commit.every_seconds:g} s or {config.commit.every_records:,} records"
+    for entry in config.correctors:
+        yield "corrector", f"{entry.name}, {entry.kind}, group {config.group_of(entry)}: {', '.join(entry.kinds)} of {', '.join(entry.streams)}"
     monitoring = config.monitoring
     address = "not served" if monitoring.port is None else f"http://{monitoring.host}:{monitoring.port}"
     yield "monitoring", f"{address}, log {monitoring.log_format} from {monitoring.log_level} on"
