@@ -18,20 +18,27 @@ from streamkl.service.incoming import Brought, Incoming, of_message
 from streamkl.service.record import Partition
 
 POLL_EVENTS = 500
-SESSION_SECONDS = 30.0
+SESSION_SECONDS = 10.0
+"""So long events wait after a member was killed; its main thread is never busy, and sends heartbeats whatever the corrector does."""
+MAX_POLL_SECONDS = 300.0
 
 
 class KafkaFeed:
-    """Brings the events of a topic; meets `service.ports.EventFeed`. settings: of `client_settings`. start_at: where a new group begins."""
+    """Brings the events of a topic; meets `service.ports.EventFeed`. settings: of `client_settings`. start_at: where a new group begins.
+
+    instance: name of this process in its group, which no other has: when it starts anew it takes the place of the one that was killed at once.
+    """
 
     def __init__(
         self, settings: Mapping[str, Any], topic: str, group: str, *, start_at: Literal["earliest", "latest"] = "earliest",
-        session_timeout_seconds: float = SESSION_SECONDS,
+        instance: str = "", session_timeout_seconds: float = SESSION_SECONDS, max_poll_interval_seconds: float = MAX_POLL_SECONDS,
     ) -> None:  # fmt: skip
         self.name = f"{','.join(settings['bootstrap_servers'])}/{topic}"
         self.is_ready = False
-        self._source = KafkaSource(settings, [topic], group, start_at=start_at, poll_records_max=POLL_EVENTS,
-                                   session_timeout_seconds=session_timeout_seconds)  # fmt: skip
+        self._source = KafkaSource(
+            settings, [topic], group, instance=instance, start_at=start_at, poll_records_max=POLL_EVENTS,
+            session_timeout_seconds=session_timeout_seconds, max_poll_interval_seconds=max_poll_interval_seconds,
+        )  # fmt: skip
         where = f"--bootstrap-server {','.join(settings['bootstrap_servers'])}"
         self._remedy = f"kafka-consumer-groups {where} --group {group} --topic {topic} --reset-offsets --to-earliest --execute"
         self._held: set[Partition] = set()

@@ -44,6 +44,7 @@ class Wanted(NamedTuple):
     store: str
     dead_letters: str | None
     start_at: Literal["earliest", "latest"]
+    instance: str
     security: Security | None
     meter: Meter | None
 
@@ -74,6 +75,7 @@ def wanted(
     store: str | os.PathLike[str] | None = None,
     dead_letters: str | None = None,
     start_at: Literal["earliest", "latest"] = "earliest",
+    instance: str = "",
     config: str | os.PathLike[str] | None = None,
     security: Security | None = None,
     meter: Meter | None = None,
@@ -84,7 +86,8 @@ def wanted(
     -> least; see `event_filter.py`. attempts, retry_seconds: how often, and for how long, one event is tried before it is a dead letter; pauses
     begin with first_wait_seconds and double. timeout_seconds: a call of the corrector that takes longer is left alone. store: path of the store.
     dead_letters: a topic of Kafka; None: `<topic>.<group>.dead-letters` where that is there, else the store. start_at: where a new group of
-    Kafka begins. config: path of a configuration, for its security settings; security: those themselves. meter: what counts.
+    Kafka begins. instance: name of this process among those of its group: when it starts anew it takes the place of the one that was killed at once,
+    and not after ten seconds. config: path of a configuration, for its security settings; security: those themselves. meter: what counts.
     """
     place = event_place(url)
     if not isinstance(group, str) or not GROUP.fullmatch(group):
@@ -95,15 +98,17 @@ def wanted(
     retry = retry._replace(jitter_seconds=min(retry.jitter_seconds, 10 * retry.first_wait_seconds))
     if start_at not in ("earliest", "latest"):
         raise ConfigError(f'start_at={start_at!r}: use "earliest" or "latest"')
-    if place.kind != "kafka" and (dead_letters or config or security or start_at != "earliest"):
-        raise ConfigError(f"dead_letters, start_at, config and security are for Kafka; leave them out: dead letters of {url} stand in the store")
+    if place.kind != "kafka" and (dead_letters or config or security or instance or start_at != "earliest"):
+        raise ConfigError(f"dead_letters, start_at, instance, config and security are for Kafka; leave them out: dead letters of {url} stand in the store")
+    if instance and not GROUP.fullmatch(instance):
+        raise ConfigError(f"instance={instance!r}: give it a name of letters, digits, dots, dashes and underscores, at most 100")
     if dead_letters is not None and not TOPIC.fullmatch(dead_letters):
         raise ConfigError(f"dead_letters={dead_letters!r} is no name of a topic")
     if config is not None:
         security = build.security(os.fspath(config))
     return Wanted(
         place, group, corrector, event_filter(streams, kinds, min_divergence, is_silenced_too), retry, _seconds("timeout_seconds", timeout_seconds),
-        os.fspath(store) if store is not None else default_store(place, group), dead_letters, start_at, security, meter,
+        os.fspath(store) if store is not None else default_store(place, group), dead_letters, start_at, instance, security, meter,
     )  # fmt: skip
 
 
@@ -130,7 +135,7 @@ def made(given: Wanted) -> Subscription:
         from streamkl.adapters.kafka_undelivered import KafkaUndelivered
 
         settings = client_settings(place.servers, given.security or NO_SECURITY, f"streamkl-{given.group}")
-        feed = KafkaFeed(settings, place.topic, given.group, start_at=given.start_at)
+        feed = KafkaFeed(settings, place.topic, given.group, start_at=given.start_at, instance=given.instance)
         default = f"{place.topic}.{given.group}.dead-letters"
         letters = KafkaUndelivered(settings, given.dead_letters or default, None if given.dead_letters else store)
     delivery = None if given.corrector is None else Delivery(given.corrector, given.retry, given.timeout_seconds)

@@ -14,7 +14,7 @@ from streamkl.service.record import Arrivals, Partition, Record
 from streamkl.service.work import Restored, UnitOfWork
 
 if TYPE_CHECKING:
-    from streamkl.service.incoming import Brought, Undelivered      # which load the model of the wire
+    from streamkl.service.incoming import Brought, Undelivered  # which load the model of the wire
 
 
 class Decoder(Protocol):
