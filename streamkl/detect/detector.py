@@ -17,9 +17,10 @@ from streamkl.detect.alarm import Alarm, fitting, told_apart
 from streamkl.detect.autocorrelation import Autocorrelation
 from streamkl.detect.diagnosis import diagnosis, diagnosis_of_learning
 from streamkl.detect.event import CriterionReading, DriftEvent
-from streamkl.detect.event_time import NO_TIME, checked_time, checked_times
+from streamkl.detect.event_time import NO_TIME, checked_times
 from streamkl.detect.given import Given
 from streamkl.detect.guarantee import VOID, guarantee
+from streamkl.detect.kernel import Entry
 from streamkl.detect.life import Life
 from streamkl.detect.recent import cleaned
 from streamkl.detect.settings import Settings, budget_of, checked_text, refuse_what_is_not_built
@@ -33,7 +34,7 @@ from streamkl.sketch.reference import Reference
 
 
 @final
-class Detector:
+class Detector(Entry):
     """Watch one stream for drift, within a budget of false alarms. For one thread at a time: another one's update is a RuntimeError.
 
     At most one false alarm per `false_alarms` is raised on average, exactly so for independent continuous data (`DriftEvent.guarantee` says).
@@ -78,20 +79,10 @@ class Detector:
     def _set_up(self, settings: Settings, given: Given | None, alarm: Alarm | None) -> None:
         self.settings, self._given, self._alarm = settings, given, alarm
         self.life = Life(settings, given, alarm)
+        self.enter(self.life.step, self.life.turn)
         self._call_end = self._call_size = 0        # the last update_many: observations after it, and how many it took
 
     # ------------------------------------------------------------------ observations
-
-    def update(self, x: float | int | str | bool | None, at: int | None = None) -> DriftEvent | None:
-        """Take one observation; return the event that it caused, if any (test `event.kind`).
-
-        x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
-        """
-        if at is not None:
-            at = checked_time(at)
-        step = self.life.step              # an attribute, not a method: calling it in one expression looks it up more slowly
-        verdict = step(x)
-        return self.life.turn(verdict, at) if verdict else None
 
     def update_many(
         self, xs: Iterable[object] | npt.NDArray[np.generic], at: Sequence[int] | npt.NDArray[np.int64] | None = None

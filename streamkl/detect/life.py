@@ -6,7 +6,6 @@ Rule 2: nothing here depends on how observations were batched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from streamkl.detect.alarm import Alarm
@@ -15,6 +14,7 @@ from streamkl.detect.event import DriftEvent
 from streamkl.detect.former import Former, Formers
 from streamkl.detect.given import Given
 from streamkl.detect.guarantee import VOID, guarantee
+from streamkl.detect.kernel import Step, Tracker
 from streamkl.detect.learning import Learning
 from streamkl.detect.maturing import Maturing
 from streamkl.detect.origin import Origin
@@ -46,9 +46,9 @@ class Life:
         "watching",
     )
     phase: Learning | Watching | Maturing | Episode
-    step: Callable[[object], int]
 
     def __init__(self, settings: Settings, given: Given | None, alarm: Alarm | None = None) -> None:
+        self.step = Step()
         self._settings, self._alarm = settings, alarm
         self._before = 0                        # observations before the current counter began
         self._origin: Origin | None = None      # once another reference has taken its place
@@ -172,16 +172,21 @@ class Life:
         self.watching: Watching | None = None
         self.maturing: Maturing | None = None
         self.episode: Episode | None = None
-        self.phase, self.step = learning, learning.update
+        self.phase = learning
+        self.step.follow(learning.update)
 
     def _watch(self, watching: Watching, maturing: Maturing | None = None) -> None:
         self.learning, self.watching, self.maturing, self.episode = None, watching, maturing, None
         self.phase = maturing or watching
-        self.step = maturing.update if maturing else watching.tracker.update
+        if maturing or not isinstance(watching.tracker, Tracker):
+            self.step.follow(maturing.update if maturing else watching.tracker.update)
+        else:
+            self.step.track(watching.tracker)
 
     def _drift(self, episode: Episode) -> None:
         self.episode = episode
-        self.phase, self.step = episode, episode.update
+        self.phase = episode
+        self.step.follow(episode.update)
 
     def _leave(self) -> None:
         """Another reference will take the place of this one: keep it."""

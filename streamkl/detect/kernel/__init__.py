@@ -1,6 +1,7 @@
 """Kernel: the native part, what every single event changes."""
 
 try:
+    from streamkl.detect.kernel.entry import Entry, Step
     from streamkl.detect.kernel.fleet import Fleet
     from streamkl.detect.kernel.order import largest_inside, matches
     from streamkl.detect.kernel.tracker import Tracker
@@ -11,4 +12,4 @@ except ModuleNotFoundError as error:
     ) from error
 from streamkl.detect.kernel.state import EvidenceState, GaugeReading, TrackerState
 
-__all__ = ["EvidenceState", "Fleet", "GaugeReading", "Tracker", "TrackerState", "largest_inside", "matches"]
+__all__ = ["Entry", "EvidenceState", "Fleet", "GaugeReading", "Step", "Tracker", "TrackerState", "largest_inside", "matches"]

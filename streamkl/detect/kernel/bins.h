@@ -7,8 +7,8 @@
 #include "cpu.h"
 
 typedef struct {
-    const double *edges;            /* (padded,) inclusive upper edges, filled up with NaN to a multiple of LANES */
-    const uint8_t *bin_of_cell;     /* (edges + 1,) */
+    double *edges;                  /* (padded,) inclusive upper edges, filled up with NaN to a multiple of LANES */
+    uint8_t *bin_of_cell;           /* (edges + 1,) */
     int padded, missing;
 } cells_t;
 

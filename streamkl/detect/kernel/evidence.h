@@ -24,7 +24,7 @@ typedef struct {
     int bins, experts;              /* experts is padded to a multiple of LANES with prior 0 */
     const double *table;            /* (rows, experts) likelihood ratios, shared */
     const double *prior;            /* (experts,) sums to 1 - PLUG_IN_SHARE, shared */
-    const uint8_t *rows;            /* (bins,) row of the table */
+    uint8_t *rows;                  /* (bins,) row of the table */
     double *g, *qs;                 /* (bins,) Polya counts; their shares when last refreshed */
     double *kept;                   /* (bins,) counts before the wealth began to rise: what an alarm rolls back to */
     double *inverse_z, *wealth;     /* (experts,) 1/Z; prior times R */
@@ -52,16 +52,17 @@ INLINE double evidence_sum(const double *values, int count)
 
 INLINE void evidence_inverse_z(evidence_t *a)
 {
-    double *restrict z = a->inverse_z;
-    memset(z, 0, a->experts * sizeof *z);
-    for (int b = 0; b < a->bins; b++) {
-        const double *restrict row = a->table + (size_t)a->rows[b] * a->experts;
-        const double share = a->qs[b];
-        for (int e = 0; e < a->experts; e++)
-            z[e] += share * row[e];
+    for (int e = 0; e < a->experts; e += LANES) {
+        lanes_t even = {0}, odd = {0};
+        for (int b = 0; b < a->bins; b++) {
+            const lanes_t *row = (const lanes_t *)(a->table + (size_t)a->rows[b] * a->experts + e);
+            even += a->qs[b] * row[0];
+            odd += a->qs[b] * row[1];
+        }
+        lanes_t *z = (lanes_t *)(a->inverse_z + e);
+        z[0] = 1.0 / even;
+        z[1] = 1.0 / odd;
     }
-    for (int e = 0; e < a->experts; e++)
-        z[e] = 1.0 / z[e];
 }
 
 INLINE void evidence_keep(evidence_t *a)

@@ -2,14 +2,17 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
+cdef extern from "stdlib.h":
+    void *aligned_alloc(size_t alignment, size_t size) nogil
+
 cdef extern from "cpu.h":
     enum:
         LANES
 
 cdef extern from "bins.h":
     ctypedef struct cells_t:
-        const double *edges
-        const uint8_t *bin_of_cell
+        double *edges
+        uint8_t *bin_of_cell
         int padded, missing
 
 cdef extern from "gauge.h":
@@ -35,7 +38,7 @@ cdef extern from "evidence.h":
         int bins, experts
         const double *table
         const double *prior
-        const uint8_t *rows
+        uint8_t *rows
         double *g
         double *qs
         double *kept

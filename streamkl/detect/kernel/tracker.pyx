@@ -5,11 +5,9 @@ Rule 1: O(1) per event in bins and window; memory is fixed when it is made.
 Rule 2: it decides when drift is raised and when it is over; what follows from that is decided by its caller.
 """
 
-from array import array
-
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, int32_t, uint16_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.dict cimport PyDict_GetItem
@@ -28,11 +26,12 @@ cdef class Tracker:
 
     def __cinit__(self, bins, int window, gauges, stake, int stride, bint has_criterion, int64_t calm_needed):
         self.owned = []
+        self.is_numeric = hasattr(bins, "edges")
+        self.cells.padded = (len(bins.edges) + LANES - 1) // LANES * LANES if self.is_numeric else 0
         self._lay_out(bins.k, window, gauges, stake)
         self.t.has_criterion = has_criterion
         self.t.calm_needed = calm_needed
         self.t.stride = stride
-        self.is_numeric = hasattr(bins, "edges")
         if self.is_numeric:
             self._set_edges(bins)
         else:
@@ -171,6 +170,8 @@ cdef class Tracker:
         """Take over a state, into a new tracker of the same settings; raises ValueError where it does not fit."""
         cdef tracker_t *t = &self.t
         state.check(t.capacity, t.stride, t.evidence.bins, t.evidence.experts)
+        if state.is_drifting and not t.gauge_count:
+            raise ValueError("it drifts, and has no gauge that could tell when that is over")
         window = state.bins_in_window(t.evidence.bins)
         self.prefill(window)
         if t.is_betting:
@@ -216,9 +217,11 @@ cdef class Tracker:
             raise ValueError(f"a tracker has room for {GAUGES} gauges, got {len(gauges)}")
         for i, plan in enumerate(gauges):
             self.t.gauges[i].groups = len(plan.share)
-        self.block = calloc(1, self._place(NULL))
+        cdef size_t size = self._place(NULL)
+        self.block = aligned_alloc(64, size)
         if self.block == NULL:
             raise MemoryError(f"no memory for a window of {window} observations")
+        memset(self.block, 0, size)
         self._place(<char *>self.block)
         return 0
 
@@ -228,7 +231,10 @@ cdef class Tracker:
         cdef evidence_t *a = &t.evidence
         cdef size_t used = 0, doubles = sizeof(double)
         cdef int i
+        self.cells.edges = <double *>take(block, &used, self.cells.padded * doubles)
+        self.cells.bin_of_cell = <uint8_t *>take(block, &used, self.cells.padded + 1 if self.is_numeric else 0)
         if t.is_betting:
+            a.rows = <uint8_t *>take(block, &used, a.bins)
             a.g = <double *>take(block, &used, a.bins * doubles)
             a.qs = <double *>take(block, &used, a.bins * doubles)
             a.wealth = <double *>take(block, &used, a.experts * doubles)
@@ -243,11 +249,11 @@ cdef class Tracker:
         return used
 
     cdef int _set_edges(self, bins) except -1:
-        cdef Py_ssize_t count = len(bins.edges)
-        padded = array("d", [NAN]) * ((count + LANES - 1) // LANES * LANES)
-        padded[:count] = array("d", bins.edges.tolist())
-        self.cells.edges, self.cells.padded = self._doubles(padded), len(padded)
-        self.cells.bin_of_cell, self.cells.missing = self._bytes(bins.bin_of_cell), bins.missing
+        copy_bytes(self.cells.edges, bins.edges.tobytes())
+        for i in range(len(bins.edges), self.cells.padded):
+            self.cells.edges[i] = NAN
+        copy_bytes(self.cells.bin_of_cell, bins.bin_of_cell.tobytes())
+        self.cells.missing = bins.missing
         return 0
 
     cdef int _set_gauge(self, gauge_t *gauge, plan) except -1:
@@ -262,7 +268,8 @@ cdef class Tracker:
 
     cdef int _set_evidence(self, stake) except -1:
         cdef evidence_t *a = &self.t.evidence
-        a.table, a.prior, a.rows = self._doubles(stake.table.reshape(-1)), self._doubles(stake.prior), self._bytes(stake.rows)
+        a.table, a.prior = self._doubles(stake.table.reshape(-1)), self._doubles(stake.prior)
+        copy_bytes(a.rows, stake.rows.tobytes())
         memcpy(a.g, self._doubles(stake.counts), a.bins * sizeof(double))
         a.total = evidence_sum(a.g, a.bins)
         a.budget, a.least_prior = stake.budget, stake.prior[stake.prior > 0].min()
