@@ -9,17 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from flow import APPLICATION, Crash, Steps, life
+from structlog.testing import capture_logs
 
 from streamkl import Detector
 from streamkl.adapters.json_record_decoder import JsonRecordDecoder
 from streamkl.adapters.memory import MemoryCheckpoint, MemoryLog, MemorySource, MemoryStore
 from streamkl.adapters.sqlite_checkpoint import SqliteCheckpoint
 from streamkl.detect.event_time import NO_TIME
-from streamkl.detect.pieces import KEPT, join
+from streamkl.detect.pieces import KEPT, join, kept, under
 from streamkl.detect.settings import Settings
 from streamkl.detect.slots import Slots
-from streamkl.errors import StateError, Unavailable
-from streamkl.service.entries import CRC, PROGRESS_KEY, Progress, StoredRow, encoded, row_key, understood
+from streamkl.errors import RecordError, StateError, Unavailable
+from streamkl.service.entries import CRC, PROGRESS_KEY, SETTINGS_KEY, Progress, StoredRow, encoded, row_key, understood
 from streamkl.service.feed import Feed, Field
 from streamkl.service.pace import Pace
 from streamkl.service.record import Partition
@@ -247,7 +248,7 @@ def test_discarding_everything_begins_at_the_committed_offset_and_leaves_nothing
     live(store, log_of(values), feed("x"), policy=Policy(discard=("*",)))
     entries = understood(PLACE, store.entries[PLACE])
     assert set(entries.rows) == {("pay", "k0")}
-    assert len(store.entries[PLACE]) == 3           # progress, row, sketch
+    assert len(store.entries[PLACE]) == 4           # progress, settings, row, sketch
     assert detector_of(store).n == 100
 
 
@@ -262,6 +263,184 @@ def test_a_discard_whose_commit_failed_is_not_forgotten():
     live(store, log_of(values[:300]), feed("x"))
     live(store, log_of(values), feed("x"), policy=Policy(discard=("pay/*",)), checkpoint=lambda steps: Failing(store, steps))
     assert detector_of(store).n == 200
+
+
+# ---------------------------------------------------------------- settings that changed while something was to be replayed
+
+DEAF, KEEN = {"mature_until": 0, "min_effect": 50.0}, {"mature_until": 0, "min_effect": 0.05}
+
+
+def drifting(n=600):
+    """A step of three standard deviations at record 250, so that whoever listens raises before record 350."""
+    return normal(n, 250)
+
+
+def crashed(log, settings=DEAF, commits=7, **kwargs) -> MemoryStore:
+    """A store after a life that died with so many commits, none of a sketch."""
+    store = MemoryStore()
+    live(store, log, feed(**settings, **kwargs), dies_at_commit=commits)
+    progress = understood(PLACE, store.entries[PLACE]).progress
+    assert progress.replay_from == 0 < progress.processed
+    return store
+
+
+def processed(store) -> int:
+    return understood(PLACE, store.entries[PLACE]).progress.processed
+
+
+def test_an_alarm_that_only_the_new_settings_find_is_not_lost_in_what_is_replayed():
+    log = log_of(drifting())
+    store = crashed(log)
+    at = processed(store)
+    assert at > 350
+    live(store, log, feed(**KEEN))
+    raised = [offset for kind, offset in told(store) if kind == "drift.raised"]
+    assert raised == [at]                                   # the first record that is observed under them
+    assert understood(PLACE, store.entries[PLACE]).progress.replay_from == 600
+
+
+def test_an_alarm_that_was_told_stands_in_the_state_though_the_new_settings_would_not_raise_it():
+    log = log_of([*drifting(600), *normal(400, seed=3)])
+    store = crashed(log, KEEN)
+    assert [kind for kind, _ in told(store)] == ["reference.learned", "drift.raised"]
+    live(store, log, feed(**DEAF))
+    assert [kind for kind, _ in told(store)] == ["reference.learned", "drift.raised", "drift.resolved"]
+
+
+def test_the_settings_in_force_are_written_once_and_again_when_they_change():
+    written, store = [], MemoryStore()
+
+    class Watched(MemoryCheckpoint):
+        def commit(self, work):
+            written.append(SETTINGS_KEY in work.changes[PLACE])
+            super().commit(work)
+
+    for size, settings in ((200, DEAF), (400, DEAF), (600, KEEN)):
+        live(store, log_of(drifting(size)), feed(**settings), checkpoint=lambda steps: Watched(store, steps))
+        (stored,) = understood(PLACE, store.entries[PLACE]).settings.fields
+        assert stored.values == {name: getattr(Detector(**{**BASE, **settings}).settings, name) for name in KEPT if name != "name"}
+    assert sum(written) == 2
+    assert written[0]
+    assert len(written) > 10
+
+
+def test_in_a_state_without_settings_those_of_now_count():
+    log = log_of(drifting())
+    store = crashed(log)
+    entries = store.entries[PLACE]
+    old = understood(PLACE, entries).progress
+    del entries[SETTINGS_KEY]
+    entries[PROGRESS_KEY] = encoded(PROGRESS_KEY, Progress(1, old.replay_from, old.processed, old.application))
+    assert len(entries[PROGRESS_KEY]) < 40
+    live(store, log, feed(**KEEN))
+    assert [kind for kind, _ in told(store)] == ["reference.learned"]       # what the new ones find in the replay is not told
+    assert detector_of(store).state == "drifting"
+    assert SETTINGS_KEY in store.entries[PLACE]
+
+
+def test_settings_of_another_commit_are_refused():
+    log = log_of(drifting())
+    store, other = crashed(log), crashed(log, KEEN)
+    store.entries[PLACE][SETTINGS_KEY] = other.entries[PLACE][SETTINGS_KEY]
+    with pytest.raises(StateError, match=r"settings are not those that belong.*--discard-state"):
+        live(store, log, feed(**DEAF))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_new_settings_take_hold_though_the_last_records_of_the_replay_are_gone(ends):
+    """As compaction does: records go, the offsets of others stay."""
+    log = log_of(drifting())
+    store = crashed(log)
+    at, thin = processed(store), MemoryLog()
+    for record in log.read(PLACE, 0, at if ends else 10**9):
+        if record.offset >= at - 20 and record.offset < at:
+            thin.skip(PLACE, 1)
+        else:
+            thin.append(PLACE, record.value)
+    live(store, thin, feed(**KEEN))
+    if ends:
+        assert processed(store) == at
+        for record in log.read(PLACE, at, 10**9):
+            thin.append(PLACE, record.value)
+        live(store, thin, feed(**KEEN))
+    assert [offset for kind, offset in told(store) if kind == "drift.raised"] == [at]
+    assert detector_of(store).n == 580
+
+
+def test_a_bad_record_behind_the_replay_stops_the_run_only_after_what_lies_before_it():
+    log = log_of(drifting())
+    store = crashed(log)
+    at = processed(store)
+    values = [record.value for record in log.read(PLACE, 0, 10**9)]
+    values[at + 5] = b"{"
+    bad = MemoryLog()
+    for value in values:
+        bad.append(PLACE, value)
+    for _ in range(2):
+        with pytest.raises(RecordError, match=f"offset {at + 5}"):
+            live(store, bad, feed(**KEEN), pace=QUIET._replace(on_bad_record="stop"))
+        assert (processed(store), detector_of(store).n) == (at + 5, at + 5)
+        assert told(store)[-1] == ("drift.raised", at)
+
+
+def test_what_is_saved_before_the_new_settings_take_hold_is_committed_a_little_at_a_time():
+    keys, sizes, new = 4000, list[int](), list[bool]()
+
+    class Watched(MemoryCheckpoint):
+        def commit(self, work):
+            new.append(SETTINGS_KEY in work.changes[PLACE])
+            sizes.append(sum(map(len, filter(None, work.changes[PLACE].values()))))
+            super().commit(work)
+
+    log, pace = log_of(normal(keys + 100), keys=keys), QUIET._replace(commit_every_records=500)
+    store = MemoryStore()
+    live(store, log, feed("x", "y"), pace=pace, dies_at_commit=7)
+    live(store, log, feed("x", "y", false_alarms=5), pace=pace, checkpoint=lambda steps: Watched(store, steps))
+    sizes = sizes[:new.index(True)]
+    assert sum(sizes) > 3 << 20
+    assert max(sizes) < (1 << 20) + 100_000
+
+
+def test_what_comes_with_the_end_of_the_replay_and_of_the_log_is_not_left_out():
+    """The log ends before all is saved; what came with its end was not taken."""
+    keys, store = 4000, MemoryStore()
+    pace = QUIET._replace(commit_every_records=500)
+    live(store, log_of(normal(keys), keys=keys), feed("x", "y"), pace=pace, dies_at_commit=7)
+    at = processed(store)
+    source = MemorySource(log_of(normal(at + 10), keys=keys), (at + 10,), ends=True)
+    life(source, MemoryCheckpoint(store), pace, [feed("x", "y", false_alarms=5)]).run()
+    assert processed(store) == at + 10
+    assert sum(map(len, store.entries[PLACE].values())) > 2 << 20
+
+
+def test_it_is_told_until_where_former_settings_are_used_and_which_they_are():
+    log = log_of(drifting())
+    store = crashed(log)
+    at = processed(store)
+    with capture_logs() as logs:
+        live(store, log, feed(**KEEN))
+    (told_of,) = [entry for entry in logs if entry["event"] == "settings.postponed"]
+    assert (told_of["partition"], told_of["until"], told_of["changes"]) == ("pay[0]", at, ["pay/x: min_effect was 50.0, is 0.05"])
+    restored = [(entry["replay_from"], entry["processed"]) for entry in logs if entry["event"] == "state.restored"]
+    assert restored == [(0, at), (at, at)]
+
+
+def test_where_nothing_is_to_be_replayed_the_new_settings_hold_at_once():
+    store = MemoryStore()
+    live(store, log_of(drifting(400)), feed(**DEAF))
+    with capture_logs() as logs:
+        live(store, log_of(drifting()), feed(**KEEN))
+    assert {"state.restored"} <= {entry["event"] for entry in logs}
+    assert not [entry for entry in logs if entry["event"] == "settings.postponed"]
+    assert told(store)[-1] == ("drift.raised", 400)
+
+
+@pytest.mark.parametrize("reference", [None, normal(500)])
+def test_a_fresh_detector_under_other_settings_is_one_that_was_made_with_them(reference):
+    made = Detector(reference, **{**BASE, **DEAF})
+    other = under(made, kept(Detector(**{**BASE, **KEEN}).settings))
+    assert other.to_bytes() == Detector(reference, **{**BASE, **KEEN}).to_bytes()
+    assert under(made, {"a setting of a later release": 7, "name": "x"}).to_bytes() == made.to_bytes()
 
 
 # ---------------------------------------------------------------- other fields, entries and places
@@ -284,7 +463,7 @@ def test_an_entry_that_is_removed_is_given_up():
     live(store, log_of(normal(300), keys=4), feed("x"), feed("y", name="other"))
     live(store, log_of(normal(300), keys=4), feed("y", name="other"))
     assert {name for name, _ in understood(PLACE, store.entries[PLACE]).rows} == {"other"}
-    assert len(store.entries[PLACE]) == 1 + 2 * 4
+    assert len(store.entries[PLACE]) == 2 + 2 * 4
 
 
 def test_another_place_in_the_record_is_kept_and_another_way_of_keys_is_not():
@@ -335,10 +514,10 @@ def test_records_that_are_gone_are_refused_and_discarding_everything_begins_with
 def test_values_are_taken_away_once_they_were_learnt_from():
     store, saving = MemoryStore(), QUIET._replace(state_share=1e6)
     live(store, log_of(normal(1100)), feed("x", warmup=1200, mature_until=0), pace=saving)
-    assert len(store.entries[PLACE]) == 3 + 2                               # progress, row, sketch, two chunks of 512
+    assert len(store.entries[PLACE]) == 4 + 2                               # progress, settings, row, sketch, two chunks of 512
     live(store, log_of(normal(1300)), feed("x", warmup=1200, mature_until=0), pace=saving)
     assert detector_of(store).state == "watching"
-    assert len(store.entries[PLACE]) == 3
+    assert len(store.entries[PLACE]) == 4
 
 
 def test_values_that_gave_way_to_newer_ones_are_stored_anew():
@@ -455,6 +634,6 @@ def test_a_file_keeps_what_memory_keeps(tmp_path):
     for size, settings, policy in ((300, {}, Policy()), (500, {"false_alarms": 50}, Policy()), (700, {"warmup": 150}, RELEARN)):
         live(store, log_of(values[:size]), feed("x", **settings), policy=policy)
         live(None, log_of(values[:size]), feed("x", **settings), policy=policy, checkpoint=lambda steps: SqliteCheckpoint(path, "test", steps))
-    kept = SqliteCheckpoint(path, "test")
-    assert kept.restore(PLACE) == MemoryCheckpoint(store).restore(PLACE)
-    kept.close()
+    file = SqliteCheckpoint(path, "test")
+    assert file.restore(PLACE) == MemoryCheckpoint(store).restore(PLACE)
+    file.close()

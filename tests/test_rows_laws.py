@@ -67,7 +67,7 @@ def remembered(log: MemoryLog, rows_max: int) -> dict[str, list[float]]:
 def stored(store: MemoryStore, feed: str) -> dict[str, list[float]]:
     """Return the values of each key that is stored, and see that nothing else is."""
     rows = understood(PLACE, store.entries[PLACE]).rows
-    assert len(store.entries[PLACE]) == 1 + 2 * len(rows)
+    assert len(store.entries[PLACE]) == 2 + 2 * len(rows)
     found = {}
     for (name, key), row in rows.items():
         if name == feed:

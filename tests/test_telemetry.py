@@ -26,6 +26,8 @@ CALLS = [
     ("state_restored", (P, 10, 4096, 70, 90, 0.5), "info", "state.restored",
      {"partition": "payments[3]", "streams": 10, "entries_bytes": 4096, "replay_from": 70, "processed": 90, "seconds": 0.5},
      {"streamkl_restore_seconds_count": 1, "streamkl_restore_seconds_sum": 0.5}),
+    ("settings_postponed", (P, 90, ["a/x: budget was 5.0, is 6.0"] * 30), "info", "settings.postponed",
+     {"partition": "payments[3]", "until": 90, "changes": ["a/x: budget was 5.0, is 6.0"] * 20, "number": 30}, {}),
     ("state_relearned", ("a/x", "window changed"), "warning", "state.relearned", {"stream": "a/x", "why": "window changed"},
      {"streamkl_relearned_streams_total": 1}),
     ("records_taken", (P, 500, 90_000), "debug", "records.taken", {"partition": "payments[3]", "number": 500, "bytes": 90_000},

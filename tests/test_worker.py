@@ -14,7 +14,7 @@ from streamkl import Detector, RecordError, StateError, Unavailable
 from streamkl.adapters.json_record_decoder import JsonRecordDecoder
 from streamkl.adapters.memory import MemoryCheckpoint, MemoryLog, MemorySource, MemoryStore, Rebalance
 from streamkl.adapters.prometheus import PrometheusMeter
-from streamkl.service.entries import PROGRESS_KEY, Progress, understood
+from streamkl.service.entries import SETTINGS_KEY, Progress, checksum_of, understood
 from streamkl.service.feed import Feed, Field
 from streamkl.service.holding import Holding
 from streamkl.service.pace import Pace
@@ -109,7 +109,7 @@ def test_a_bad_record_stops_the_run_before_it_and_again_after_a_restart():
     for _ in range(2):
         with pytest.raises(RecordError, match=rf"topic\[0\], offset {bad}: "):
             life(MemorySource(log, ends=True), MemoryCheckpoint(store), pace, one_feed()).run()
-        assert understood(P0, store.entries[P0]).progress == Progress(1, bad, bad, APPLICATION)
+        assert understood(P0, store.entries[P0]).progress == Progress(1, bad, bad, APPLICATION, checksum_of(store.entries[P0][SETTINGS_KEY]))
         assert store.dead_letters == []
     life(MemorySource(log, ends=True), MemoryCheckpoint(store), PLAIN._replace(on_bad_record="skip"), one_feed()).run()
     assert understood(P0, store.entries[P0]).progress.processed == bad + 51
@@ -177,9 +177,8 @@ def test_sketches_are_saved_within_their_share_of_the_input_and_within_the_repla
         def commit(self, work):
             for changes in work.changes.values():
                 written.append(sum(len(v) for k, v in changes.items() if v and b"\xa1v" not in k[:4]))
-            progress = understood(P0, {PROGRESS_KEY: work.changes[P0][PROGRESS_KEY]}).progress
-            offsets.append((work.replay_from[P0], progress.processed))
             super().commit(work)
+            offsets.append((work.replay_from[P0], understood(P0, store.entries[P0]).progress.processed))
 
     store = MemoryStore()
     pace = PLAIN._replace(state_share=share, replay_records=replay, commit_every_records=300)

@@ -1,11 +1,12 @@
 """Entries: what the state of a partition looks like in a store: keys and values, both bytes.
 
 A row is what one key's records feed: a stream for each field. Its entries are one of the row itself, one of each stream's sketch, and chunks
-of raw values (detect/pieces.py). One more entry tells how far the partition was processed.
+of raw values (detect/pieces.py). Two more entries tell how far the partition was processed, and under which settings.
 
 Rule 1: a row's entries are written in one unit of work, and agree.
 Rule 2: what cannot be understood is a StateError with the remedy; nothing is guessed or reset.
-Rule 3: an entry of a row, and that of the progress, ends with a CRC-32 of its key and itself; sketches and chunks have checksums of their own.
+Rule 3: an entry of a row, of the progress and of the settings ends with a CRC-32 of its key and itself; sketches and chunks have checksums
+of their own.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from streamkl.detect.pieces import Chunk, Pieces
+from streamkl.detect.pieces import Chunk, Pieces, Value
 from streamkl.errors import StateError
 from streamkl.service.record import Partition
 
 VERSION = 1
-T = TypeVar("T", "StoredRow", "Progress")
-PROGRESS_KEY = b"progress"
+T = TypeVar("T", "StoredRow", "Progress", "StoredSettings")
+PROGRESS_KEY, SETTINGS_KEY = b"progress", b"settings"
 ROW, SKETCH, VALUES = "r", "s", "v"
 SHAPES = {ROW: (str, str, str), SKETCH: (str,) * 4, VALUES: (str, str, str, str, str, int)}      # of keys, by their first part
 CRC = struct.Struct("<I")
@@ -37,12 +38,31 @@ class Versioned(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True):
-    """How far a partition was processed, and by which application: everything that follows from records below `processed` was committed."""
+    """How far a partition was processed, and by which application: everything that follows from records below `processed` was committed.
+
+    settings: the checksum of the settings that belong to it; b"": none are stored, as an older release knew none.
+    """
 
     version: int
     replay_from: int
     processed: int
     application: str = ""
+    settings: bytes = b""
+
+
+class FieldSettings(msgspec.Struct, array_like=True, frozen=True):
+    """The settings of a field that may change under its state (`pieces.KEPT`): name -> value."""
+
+    feed: str
+    field: str
+    values: dict[str, Value]
+
+
+class StoredSettings(msgspec.Struct, array_like=True, frozen=True):
+    """The settings in force up to `processed`: all records of a replay, from `replay_from` to there, were taken under them."""
+
+    version: int
+    fields: list[FieldSettings]
 
 
 class StoredField(msgspec.Struct, array_like=True, frozen=True):
@@ -73,10 +93,11 @@ class RowEntries(NamedTuple):
 
 
 class PartitionEntries(NamedTuple):
-    """All of a partition. rows: (feed, key) -> a row."""
+    """All of a partition. rows: (feed, key) -> a row. settings: None where none are stored."""
 
     progress: Progress | None
     rows: Mapping[tuple[str, str], RowEntries]
+    settings: StoredSettings | None = None
 
 
 def row_key(feed: str, key: str) -> bytes:
@@ -99,10 +120,15 @@ def keys_of(feed: str, key: str, field: str, chunks: Iterable[Chunk] | None) -> 
     return [] if chunks is None else [sketch_key(feed, key, field), *(values_key(feed, key, field, chunk) for chunk in chunks)]
 
 
-def encoded(key: bytes, entry: StoredRow | Progress) -> bytes:
+def encoded(key: bytes, entry: StoredRow | Progress | StoredSettings) -> bytes:
     """Return the value of an entry, as `understood` reads it under this key."""
     text = msgspec.msgpack.encode(entry)
     return text + CRC.pack(zlib.crc32(text, zlib.crc32(key)))
+
+
+def checksum_of(entry: bytes) -> bytes:
+    """Return the checksum that an entry ends with."""
+    return entry[-CRC.size:]
 
 
 def understood(partition: Partition, entries: Mapping[bytes, bytes]) -> PartitionEntries:
@@ -110,12 +136,13 @@ def understood(partition: Partition, entries: Mapping[bytes, bytes]) -> Partitio
     try:
         named = list(_named(entries))
         rows = {(names[1], names[2]): _decoded(StoredRow, key, entries[key]) for names, key in named if names[0] == ROW}
-        progress = _decoded(Progress, PROGRESS_KEY, entries[PROGRESS_KEY]) if named or PROGRESS_KEY in entries else None
+        progress = _decoded(Progress, PROGRESS_KEY, entries[PROGRESS_KEY]) if entries else None
+        settings = _settings(progress, entries)
         found = {name: RowEntries(row, _pieces(entries, *name, row)) for name, row in rows.items()}
         sketches = sum(names[0] == SKETCH for names, _ in named)
         if sketches != sum(pieces is not None for row in found.values() for pieces in row.pieces.values()):
             raise ValueError("a sketch belongs to no row")
-        return PartitionEntries(progress, found)
+        return PartitionEntries(progress, found, settings)
     except KeyError as error:
         raise StateError(f"the stored state of {partition} is incomplete (no entry {error}); {REMEDY}") from error
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
@@ -123,13 +150,22 @@ def understood(partition: Partition, entries: Mapping[bytes, bytes]) -> Partitio
 
 
 def _named(entries: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    """Yield the parts of each key but the progress's, and the key."""
+    """Yield the parts of each key but the progress's and the settings', and the key."""
     for key in entries:
-        if key != PROGRESS_KEY:
+        if key not in (PROGRESS_KEY, SETTINGS_KEY):
             names = msgspec.msgpack.decode(key)
             if not isinstance(names, list) or not names or tuple(map(type, names)) != SHAPES.get(str(names[0])):
                 raise ValueError("an entry is none of a row, a sketch or values")
             yield tuple(names), key
+
+
+def _settings(progress: Progress | None, entries: Mapping[bytes, bytes]) -> StoredSettings | None:
+    """Return the settings that belong to the progress."""
+    if progress is None or (not progress.settings and SETTINGS_KEY not in entries):
+        return None
+    if progress.settings != checksum_of(entries[SETTINGS_KEY]):
+        raise ValueError("the settings are not those that belong to the progress")
+    return _decoded(StoredSettings, SETTINGS_KEY, entries[SETTINGS_KEY])
 
 
 def _decoded(shape: type[T], key: bytes, value: bytes) -> T:

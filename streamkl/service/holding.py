@@ -2,6 +2,7 @@
 
 Rule 1: a partition that was gained waits until its state is restored; only then records of it are read.
 Rule 2: what is lost is dropped: its new owner restores it from what was committed.
+Rule 3: so is what was replayed under former settings, once all of it is committed: it is restored under the new ones (`era.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from streamkl.detect.slots import Hit, Slots
 from streamkl.errors import StateError
+from streamkl.service.entries import SETTINGS_KEY
+from streamkl.service.era import era
 from streamkl.service.feed import Feed
 from streamkl.service.ports import Checkpoint, RecordSource
 from streamkl.service.record import Partition
@@ -37,13 +40,18 @@ class Holding:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing waits for its state."""
-        return not self._waiting
+        """Whether nothing waits for its state, or for its settings."""
+        return not self._waiting and not self.is_repeated
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a partition was replayed under former settings, and is to be committed and restored under the new ones."""
+        return any(shard.is_repeated for shard in self.shards.values())
 
     @property
     def has_changes(self) -> bool:
         """Whether there is something to commit though no record came."""
-        return any(shard.changes or shard.told for shard in self.shards.values())
+        return any(shard.changes or shard.told or shard.is_repeated for shard in self.shards.values())
 
     @property
     def events(self) -> int:
@@ -74,10 +82,11 @@ class Holding:
             self._waiting[partition] = None
         self.shards = {}
 
-    def restore_next(self) -> Partition:
-        """Restore one of what waits, and begin to read it; return what that was. Raises Unavailable, StateError."""
-        partition = next(iter(self._waiting))
-        self._restore(partition)
+    def restore_next(self) -> Partition | None:
+        """Restore one of what waits, and begin to read it; return what that was, None: nothing. Raises Unavailable, StateError."""
+        partition = next(iter(self._waiting), None)
+        if partition is not None:
+            self._restore(partition)
         return partition
 
     def _restore(self, partition: Partition) -> None:
@@ -88,7 +97,9 @@ class Holding:
         replay_from, processed, entries = stock(self._application, partition, restored, policy)
         first = self._start(partition, replay_from, policy)
         processed = max(processed, first) if entries.progress is None else processed
-        shard = Shard(self._application, partition, self._feeds.get(partition.topic, ()), self.slots, processed)
+        found = era(self._feeds.get(partition.topic, ()), entries.settings, first < processed and self._source.is_replayable)
+        stored = None if policy.is_all_discarded else restored.entries.get(SETTINGS_KEY)
+        shard = Shard(self._application, partition, found.feeds, self.slots, processed, stored, found.is_former)
         for finding in fill(shard, entries, policy):
             self._telemetry.state_relearned(finding.stream, f"{finding.outcome}: {finding.why}")
         if policy.is_all_discarded:
@@ -98,6 +109,8 @@ class Holding:
         del self._waiting[partition]
         size = sum(map(len, restored.entries.values()))
         self._telemetry.state_restored(partition, shard.streams, size, first, processed, self._clock() - began)
+        if found.is_former:
+            self._telemetry.settings_postponed(partition, processed, found.changes)
 
     def _start(self, partition: Partition, replay_from: int | None, policy: Policy) -> int:
         try:
@@ -127,6 +140,9 @@ class Holding:
         self._started.update(self.shards)
         for shard in self.shards.values():
             shard.committed()
+        for partition in [partition for partition, shard in self.shards.items() if shard.is_repeated and shard.replay_from == shard.processed]:
+            self.shards.pop(partition).drop()
+            self._waiting[partition] = None
         for event in unit.events:
             self._telemetry.event_published(event)
         return Counter(letter.reason for letter in unit.dead_letters)

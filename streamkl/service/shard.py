@@ -19,16 +19,19 @@ from streamkl.detect.pieces import cut, fingerprint
 from streamkl.detect.slots import Hit, Slots
 from streamkl.service.entries import (
     PROGRESS_KEY,
+    SETTINGS_KEY,
     VERSION,
     Progress,
     StoredField,
     StoredRow,
+    checksum_of,
     encoded,
     keys_of,
     row_key,
     sketch_key,
     values_key,
 )
+from streamkl.service.era import entry_of
 from streamkl.service.feed import Feed, understood
 from streamkl.service.record import Partition, Record
 from streamkl.service.rows import SKIPPED, Row, Rows, Stored
@@ -68,9 +71,16 @@ class Saved(NamedTuple):
 
 
 class Shard:
-    """One partition. application: stands in the events' ids. processed: see rule 2; next_offset: of the next record to come."""
+    """One partition. application: stands in the events' ids. processed: see rule 2; next_offset: of the next record to come.
 
-    def __init__(self, application: str, partition: Partition, feeds: Sequence[Feed], slots: Slots, processed: int = 0) -> None:
+    settings: the stored entry of them, None where there is none. is_former: those of the feeds are former ones: it takes what is to be replayed,
+    and no more.
+    """
+
+    def __init__(
+        self, application: str, partition: Partition, feeds: Sequence[Feed], slots: Slots, processed: int = 0, settings: bytes | None = None,
+        is_former: bool = False,
+    ) -> None:
         self.partition, self.processed, self.next_offset = partition, processed, processed
         self._application, self._slots = application, slots
         self.rows = [Rows(feed, slots, processed) for feed in feeds]
@@ -79,7 +89,8 @@ class Shard:
         self.refused: list[Refused] = []
         self.changes: dict[bytes, bytes | None] = {}
         self.evicted: list[Evicted] = []            # the caller empties it
-        self._is_replaying = False
+        self._is_replaying = self._is_cut = False
+        self._is_former, self._settings, self._stored_settings = is_former, entry_of(feeds), settings
 
     @property
     def streams(self) -> int:
@@ -92,6 +103,19 @@ class Shard:
         self._is_replaying = replay_from < self.processed
         if not self._is_replaying:
             self._settle()
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether all was replayed under former settings: to be saved and committed, and then restored, under the new ones."""
+        return self._is_former and (self._is_cut or self.next_offset >= self.processed)
+
+    def due(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return those of the records that are to be taken: under former settings none from `processed` on; these come again, under the new ones."""
+        if not self._is_former:
+            return records
+        own = sum(record.offset < self.processed for record in records)
+        self._is_cut = self._is_cut or own < len(records)
+        return records[:own]
 
     def take(self, records: Sequence[Record], count_fault: Callable[[str, str, int], None]) -> None:
         """Take the next records. count_fault: told (feed, reason, how many) of values that were no value."""
@@ -145,7 +169,8 @@ class Shard:
     @property
     def replay_from(self) -> int:
         """The least offset that some row which is not saved needs."""
-        return min([self.next_offset, *(row.unsaved_from for rows in self.rows if (row := rows.oldest_unsaved) and row.unsaved_from is not None)])
+        next_offset = self.processed if self.is_repeated else self.next_offset      # the last records below it may be gone
+        return min([next_offset, *(row.unsaved_from for rows in self.rows if (row := rows.oldest_unsaved) and row.unsaved_from is not None)])
 
     def finish_changes(self) -> Mapping[bytes, bytes | None]:
         """Return what is to be stored of this unit of work: what was saved, who was born or forgotten, and how far it came."""
@@ -154,12 +179,13 @@ class Shard:
             for row in rows.born.values():
                 births[row_key(rows.feed.name, row.key)] = self._encoded(place, row, row.unsaved_from or 0, [None] * len(row.since))
         processed = max(self.processed, self.next_offset)
-        progress = encoded(PROGRESS_KEY, Progress(VERSION, self.replay_from, processed, self._application))
-        return {**self.changes, **births, PROGRESS_KEY: progress}
+        progress = encoded(PROGRESS_KEY, Progress(VERSION, self.replay_from, processed, self._application, checksum_of(self._settings)))
+        settings = {SETTINGS_KEY: self._settings} if self._settings != self._stored_settings else {}
+        return {**self.changes, **births, **settings, PROGRESS_KEY: progress}
 
     def committed(self) -> None:
         """The unit of work stands: begin the next one."""
-        self.told, self.refused, self.changes = [], [], {}
+        self.told, self.refused, self.changes, self._stored_settings = [], [], {}, self._settings
         for rows in self.rows:
             rows.born = {}
         if not self._is_replaying:

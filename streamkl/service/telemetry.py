@@ -20,6 +20,7 @@ from streamkl.service.record import Partition
 from streamkl.service.work import Reading
 
 MOST_REASONS = 100
+MOST_CHANGES = 20
 OTHER = "other reasons"
 
 
@@ -85,6 +86,10 @@ class Telemetry:
         self._meter.observe("streamkl_restore_seconds", seconds)
         fields = {"streams": streams, "entries_bytes": entries_bytes, "replay_from": replay_from, "processed": processed}
         self._log.info("state.restored", partition=str(partition), **fields, seconds=round(seconds, 3))
+
+    def settings_postponed(self, partition: Partition, until: int, changes: Sequence[str]) -> None:
+        """Changed settings take hold at this offset: what lies before is replayed under the former ones. changes: what was, and what will be."""
+        self._log.info("settings.postponed", partition=str(partition), until=until, changes=list(changes[:MOST_CHANGES]), number=len(changes))
 
     def state_relearned(self, stream: str, why: str) -> None:
         """What was stored of a stream cannot be kept, as the configuration has changed: it learns anew."""

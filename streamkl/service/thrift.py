@@ -48,7 +48,9 @@ class Thrift:
         self._ages.forget(partition)
 
     def save(self, partition: Partition, shard: Shard) -> int:
-        """Save what may and what must be saved; return how many bytes that were."""
+        """Save what may and what must be saved, some of all where that is asked for; return how many bytes that were."""
+        if shard.is_repeated:
+            return self.save_all({partition: shard}, MOST_EARNED)[0]
         earned, total, is_all = self._earned.get(partition, 0.0), 0, math.isinf(self._share)
         must = shard.next_offset - self._replay_records             # a row that needs an older record is saved whatever it costs,
         old = self._ages.older(partition)                           # one that needs one that retention may take a few in each turn,

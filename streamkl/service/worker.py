@@ -124,6 +124,8 @@ class Worker:
         self.is_ready = False
         with self._stages.of("restore"):
             partition = self._holding.restore_next()
+        if partition is None:
+            return
         self._restored.add(partition)
         self._thrift.forget(partition)
         if self._is_paused:
@@ -134,7 +136,7 @@ class Worker:
         shard = self._holding.shards.get(run.partition)
         if shard is None:
             return
-        records = run.records
+        records = shard.due(run.records)
         if self._pace.on_bad_record == "stop" and (bad := shard.first_refused(records)) is not None:
             self._bad = _stopped(run, bad)
             records = records[:bad]
@@ -143,6 +145,8 @@ class Worker:
             self._take_slice(shard, Run(run.partition, records[start:start + size]))
             self.turned_at = self._clock()
         self._restored.discard(run.partition)
+        if shard.is_repeated:
+            self._source.pause([run.partition])
 
     def _take_slice(self, shard: Shard, run: Run) -> None:
         before, size = len(shard.refused), sum(len(record.value or b"") for record in run.records)
@@ -184,7 +188,7 @@ class Worker:
 
     def _is_commit_due(self) -> bool:
         return (
-            self._is_ended or self._bad is not None or self._records >= self._pace.commit_every_records
+            self._is_ended or self._bad is not None or self._holding.is_repeated or self._records >= self._pace.commit_every_records
             or self._state_bytes >= self._pace.commit_every_state_bytes or self._holding.events >= self._pace.commit_every_events
             or self._output_bytes >= self._pace.commit_every_output_bytes
             or self._clock() - self._committed_at >= self._pace.commit_every_seconds
