@@ -161,7 +161,7 @@ def river_alarm(name: str, settings: Mapping[str, object]) -> RiverAlarm:
         if fault := _out_of_range(name, setting, value):
             raise Wrong(setting, fault)
     try:
-        return RiverAlarm(known[name](**settings))      # type: ignore[arg-type]
+        return RiverAlarm(known[name](**settings))
     except ConfigError as error:
         raise Wrong(getattr(error, "setting", None), str(error)) from error
     except FAILURES as error:
@@ -204,7 +204,7 @@ def _name(detector: base.DriftDetector) -> str:
 def _why_unknown(name: str, known: Sequence[str]) -> str:
     if name in vars(drift.binary):
         return f"{name} takes truth values (whether a model erred), and a stream has numbers; use one of {', '.join(known)}"
-    if name in vars(drift):
+    if inspect.isclass(vars(drift).get(name)):
         return f"{name} of river.drift is no drift detector; use one of {', '.join(known)}"
     return f"{name[:60]!r} is no drift detector of river; {_nearest(name, known)}"
 

@@ -71,7 +71,7 @@ def feeds(config: Config) -> list[Feed]:
 def _feed(config: Config, entry: StreamEntry) -> Feed:
     found, limits = build.expected(config, entry), config.limits
     fields = tuple(
-        Field(name, entry.path(name), Detector(**with_alarm(config.detector_settings(entry, name)))) for name in entry.fields  # type: ignore[arg-type]
+        Field(name, entry.path(name), Detector(**with_alarm(config.detector_settings(entry, name)))) for name in entry.fields
     )
     is_keyed = entry.key is not None and entry.key.message_key
     return Feed(
