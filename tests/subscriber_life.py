@@ -1,7 +1,7 @@
 """One life of a subscriber for the tests that kill it: usage: subscriber_life.py URL GROUP STORE LOG [MILLISECONDS].
 
-Each event that is taken is a line of LOG, written at once: its id. By its number an event fails: the ids that end with 7 twice in a life, before they are
-taken, those that end with 23 always, and for good. So 11 of 100 fail.
+Each event that is taken is a line of LOG, written at once: its id. By its number an event fails: the ids that end with 7 twice in a life, before they
+are taken, those that end with 23 always, and for good. So 11 of 100 fail.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """SQLite subscription: the drift events of a state file, from the stored position on, while a service writes it.
 
 Rule 1: the file is opened to read only, and no lock is taken; its layout stands in `sqlite_file.py`.
-Rule 2: it is known to be the same file by the id of the last event that was dealt with. Where that is not there, the file was made anew, and is read
-from its start: what was dealt with is left out by its id.
+Rule 2: it is known to be the same file by the ids of its first events and of the last that were dealt with. Where they differ the file was made anew,
+and is read from its start: what was dealt with is left out by its id.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -22,6 +23,8 @@ from streamkl.service.incoming import Brought, of_line
 from streamkl.service.record import Partition, PlainRecord
 
 BATCH: Final = 500
+MARKED: Final = 100
+"""So many events at the start, and before the position, tell one file from another."""
 LOOK_SECONDS: Final = 0.05
 READ: Final = "SELECT sequence, json FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
 
@@ -61,7 +64,7 @@ class SqliteFeed:
         """See `EventFeed.settle`."""
         if self._place in positions:
             sequence = positions[self._place] - 1
-            self._store.keep(self.name, Position(sequence, self._id_of(sequence) or ""))
+            self._store.keep(self.name, Position(sequence, self._mark_of(sequence)))
             self._settled = sequence
 
     def close(self) -> None:
@@ -85,17 +88,21 @@ class SqliteFeed:
             self._sequence = self._settled = 0
             if known is None:
                 return ""
-            if known.offset and self._id_of(known.offset) != known.mark:
-                return f"event {known.offset} is not that which was dealt with last: the file was made anew, and is read from its start"
+            if known.offset and self._mark_of(known.offset) != known.mark:
+                return f"it does not hold the {known.offset} events that were dealt with: it was made anew, and is read from its start"
         except (sqlite3.Error, Unavailable, ConfigError):
             self.close()
             raise
         self._sequence = self._settled = known.offset
         return ""
 
-    def _id_of(self, sequence: int) -> str | None:
-        found = self._query("SELECT id FROM events WHERE sequence = ?", (sequence,))
-        return str(found[0][0]) if found else None
+    def _mark_of(self, sequence: int) -> str:
+        """Return what the file is known by up to an event; another one where that is not there."""
+        digest = hashlib.sha256()
+        for order in ("ASC", "DESC"):
+            for number, id in self._query(f"SELECT sequence, id FROM events WHERE sequence <= ? ORDER BY sequence {order} LIMIT ?", (sequence, MARKED)):
+                digest.update(f"{number} {id}\n".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def _rows(self) -> list[Any]:
         return self._query(READ, (self._sequence, BATCH))

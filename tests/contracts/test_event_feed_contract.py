@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import time
 
@@ -52,7 +53,7 @@ def test_each_event_comes_once_and_in_order(place):
     feed = place.open()
     found = brought(feed, len(written))
     assert [item.event for item in found] == written
-    assert all(before.next_offset < after.next_offset for before, after in zip(found, found[1:], strict=False))
+    assert all(before.next_offset < after.next_offset for before, after in itertools.pairwise(found))
     assert nothing(feed)
     place.write([event("later", 0)])
     assert [item.event.stream for item in brought(feed, 1)] == ["later"]
