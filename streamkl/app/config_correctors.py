@@ -175,7 +175,9 @@ class LogCorrector(Corrector):
 class CustomCorrector(Corrector):
     """Calls the operator's own."""
 
-    kind: str = Field(description="A module of yours, my_package.my_corrector: its class MyCorrector is made with settings and secrets as keywords.")
+    kind: str = Field(
+        pattern=r"\.", description="A module of yours, my_package.my_corrector: its class MyCorrector is made with settings and secrets as keywords."
+    )
     settings: Mapping[str, Any] = Field(default_factory=dict, description="Keywords of your class.")
     secrets: Mapping[str, SecretSetting] = Field(default_factory=dict, description="More keywords that never show: {env: NAME} or {file: PATH}.")
 

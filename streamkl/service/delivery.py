@@ -170,7 +170,7 @@ class Delivery:
         began_at = monotonic()
         retry = self._retry
         tried = stamina.retry(
-            on=lambda error: self._is_tried_again(job, error), attempts=retry.attempts, timeout=retry.seconds,
+            on=lambda error: self._again(job, error), attempts=retry.attempts, timeout=retry.seconds,
             wait_initial=retry.first_wait_seconds, wait_max=retry.longest_wait_seconds, wait_jitter=retry.jitter_seconds,
         )(_attempt)  # fmt: skip
         try:
@@ -182,12 +182,14 @@ class Delivery:
             return News(kind, job.attempts, monotonic() - began_at, said(error), _where(error))
         return News("delivered", job.attempts, monotonic() - began_at, returned="" if returned is None else type(returned).__name__)
 
-    def _is_tried_again(self, job: _Job, error: Exception) -> bool:
+    def _again(self, job: _Job, error: Exception) -> bool | float:
+        """Return whether an attempt follows; seconds, where what is away said when."""
         if isinstance(error, RecordError | _GivenUp):
             return False
         if job.attempts < self._retry.attempts:
             job.news.put(News("failed", job.attempts, 0.0, said(error), _where(error)))
-        return True
+        wait_seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
+        return True if wait_seconds is None else min(float(wait_seconds), self._retry.seconds)
 
 
 def refusal(corrector: object) -> str:
