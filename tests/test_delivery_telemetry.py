@@ -1,4 +1,4 @@
-"""What a subscription tells: each log event by its name and level, each outcome as a metric; and where it goes in a program that configured nothing."""
+"""What a subscription tells: each log event by its name and level, each outcome as a metric; and what a program sees that configured nothing."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ async def nothing(event):
 @pytest.mark.parametrize(
     "settings",
     [{"group": ""}, {"group": "a/b"}, {"group": "x" * 101}, {"streams": []}, {"kinds": "drift"}, {"attempts": 0}, {"attempts": True},
-     {"timeout_seconds": 0}, {"retry_seconds": float("nan")}, {"first_wait_seconds": -1}, {"start_at": "now"}, {"dead_letters": "topic"}, {"instance": "one"}],
+     {"timeout_seconds": 0}, {"retry_seconds": float("nan")}, {"first_wait_seconds": -1}, {"start_at": "now"}, {"dead_letters": "topic"},
+     {"instance": "one"}],
 )  # fmt: skip
 def test_a_wrong_setting_is_refused_where_it_stands(place, settings):
     with pytest.raises(streamkl.ConfigError):

@@ -178,10 +178,11 @@ def test_too_many_calls_that_hang_stop_deliveries_until_one_ends():
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=lambda error: type(error).__name__)
 def test_a_corrector_that_wants_to_end_the_process_has_failed_like_others(error):
-    correct, calls = failing(1, error)
+    correct, calls = failing(4, error)
     setting = Setting(events(1, 2))
     assert setting.subscription(correct).run_once(0.0) == 2
-    assert calls == ["s0 0", "s0 0", "s0 1"]
+    assert calls == ["s0 0"] * 3 + ["s0 1"] * 2
+    assert reason(setting).startswith(type(error).__name__)
 
 
 def test_an_error_that_cannot_be_told_is_told_by_its_type():

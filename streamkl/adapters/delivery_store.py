@@ -60,7 +60,7 @@ class DeliveryFile:
     def __init__(self, path: str, subscription: str, feed: str, *, is_shared: bool = False, ids_max: int = IDS_MAX) -> None:
         self.name = path = os.path.realpath(path)
         self._ids_max = ids_max
-        self._about = {"subscription": subscription, "feed": feed}
+        self._about = {"subscription": subscription, "feed": _text(feed)}
         self._lock = -1
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -98,19 +98,19 @@ class DeliveryFile:
     def position(self, feed: str) -> Position | None:
         """Return where a feed goes on; None where it was never read."""
         with self._translated("read"):
-            found = self._connection.execute('SELECT "offset", mark FROM position WHERE feed = ?', (feed,)).fetchone()
+            found = self._connection.execute('SELECT "offset", mark FROM position WHERE feed = ?', (_text(feed),)).fetchone()
         return None if found is None else Position(*found)
 
     def keep(self, feed: str, position: Position) -> None:
         """Store where a feed goes on."""
-        self._write(lambda execute: execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (feed, *position)))
+        self._write(lambda execute: execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (_text(feed), *position)))
 
     def bury(self, letter: Undelivered) -> tuple[str, str]:
         """See `DeadLetters.bury`."""
         record, event = letter.incoming.record, letter.incoming.event
         headers = json.dumps([[name, base64.b64encode(content or b"").decode()] for name, content in record.headers])
         of_event = (None, None, None) if event is None else (event.id, event.kind, event.stream)
-        row = (rfc3339(letter.at), letter.reason, letter.attempts, *map(_text, of_event), record.topic, record.partition, record.offset,
+        row = (rfc3339(letter.at), _text(letter.reason), letter.attempts, *map(_text, of_event), _text(record.topic), record.partition, record.offset,
                record.key, record.value, headers)  # fmt: skip
         names = 'at, reason, attempts, id, kind, stream, topic, "partition", "offset", "key", value, headers'
         with self._translated("write to"):

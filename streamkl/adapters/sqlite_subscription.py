@@ -100,7 +100,8 @@ class SqliteFeed:
         """Return what the file is known by up to an event; another one where that is not there."""
         digest = hashlib.sha256()
         for order in ("ASC", "DESC"):
-            for number, id in self._query(f"SELECT sequence, id FROM events WHERE sequence <= ? ORDER BY sequence {order} LIMIT ?", (sequence, MARKED)):
+            statement = f"SELECT sequence, id FROM events WHERE sequence <= ? ORDER BY sequence {order} LIMIT ?"
+            for number, id in self._query(statement, (sequence, MARKED)):
                 digest.update(f"{number} {id}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 

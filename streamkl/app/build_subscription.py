@@ -99,7 +99,7 @@ def wanted(
     if start_at not in ("earliest", "latest"):
         raise ConfigError(f'start_at={start_at!r}: use "earliest" or "latest"')
     if place.kind != "kafka" and (dead_letters or config or security or instance or start_at != "earliest"):
-        raise ConfigError(f"dead_letters, start_at, instance, config and security are for Kafka; leave them out: dead letters of {url} stand in the store")
+        raise ConfigError(f"dead_letters, start_at, instance, config and security are for Kafka; leave them out of a subscription to {url}")
     if instance and not GROUP.fullmatch(instance):
         raise ConfigError(f"instance={instance!r}: give it a name of letters, digits, dots, dashes and underscores, at most 100")
     if dead_letters is not None and not TOPIC.fullmatch(dead_letters):

@@ -2,7 +2,8 @@
 
 And how many events a second does a subscription deliver to a corrector that does nothing? Below 500: look at the store.
 
-A broker of its own is started on this machine (deploy/local-kafka), or STREAMKL_TEST_BROKER names one. `python tests/benchmarks/bench_subscription.py`
+A broker of its own is started on this machine (deploy/local-kafka), or STREAMKL_TEST_BROKER names one.
+`python tests/benchmarks/bench_subscription.py`
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaProducer
 
-TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS.parent / "deploy" / "local-kafka")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "deploy" / "local-kafka"))
 
 from kafka_cluster import Cluster
 from subscribing import event

@@ -70,6 +70,17 @@ def test_a_dead_letter_can_be_read_by_anybody(tmp_path):
     store.close()
 
 
+def test_names_and_reasons_that_are_no_unicode_do_no_harm(tmp_path):
+    """As a file of another encoding has in its name, and so in errors about it."""
+    store = DeliveryFile(str(tmp_path / "store"), "group", "caf\udce9.jsonl")
+    store.keep("caf\udce9.jsonl", Position(3, "mark"))
+    store.bury(LETTER._replace(reason="no caf\udce9"))
+    store.close()
+    store = DeliveryFile(str(tmp_path / "store"), "group", "caf\udce9.jsonl")
+    assert store.position("caf\udce9.jsonl") == Position(3, "mark")
+    store.close()
+
+
 def test_a_store_that_is_held_is_refused_and_one_that_is_shared_is_not(tmp_path):
     first = DeliveryFile(str(tmp_path / "store"), "group", "feed")
     with pytest.raises(StateError, match="in use by process"):
@@ -103,13 +114,17 @@ def test_the_store_of_another_is_refused(tmp_path):
         DeliveryFile(str(tmp_path / "foreign"), "group", "feed")
 
 
+def write_much(store) -> None:
+    for number in range(1000):
+        store.done(f"{number} {'x' * 500}")
+
+
 def test_a_full_disk_is_tried_again_and_loses_nothing(tmp_path):
     store = DeliveryFile(str(tmp_path / "store"), "group", "feed")
     store.done("before")
     store._connection.execute(f"PRAGMA max_page_count = {store._connection.execute('PRAGMA page_count').fetchone()[0]}")
     with pytest.raises(Unavailable, match="make room on the disk"):
-        for number in range(1000):
-            store.done(f"{number} {'x' * 500}")
+        write_much(store)
     store._connection.execute("PRAGMA max_page_count = 100000")
     store.done("after")
     assert store.knows("before")
