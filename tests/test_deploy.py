@@ -22,6 +22,7 @@ from secure_broker import SecureBroker
 
 from streamkl.app.config import load
 from streamkl.app.config_service import Limits, Monitoring
+from streamkl.app.correct import STOP_SECONDS
 from streamkl.app.exit_code import EXIT_STATE, EXIT_USAGE
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
@@ -32,10 +33,10 @@ def compose() -> dict[str, Any]:
     return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
 
-def unit() -> configparser.ConfigParser:
+def unit(name: str = "streamkl.service") -> configparser.ConfigParser:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str                              # type: ignore[assignment,method-assign]
-    parser.read(DEPLOY / "streamkl.service")
+    parser.read(DEPLOY / name)
     return parser
 
 
@@ -50,8 +51,9 @@ def dockerfile() -> list[tuple[str, str]]:
 
 
 def test_the_example_configuration_is_valid():
-    config = load(str(DEPLOY / "config.yaml"), {})
+    config = load(str(DEPLOY / "config.yaml"), {}, with_correctors=True)
     assert config.monitoring.host == "0.0.0.0"            # else nobody outside the container reads metrics
+    assert [entry.kind for entry in config.correctors] == ["log"]
     assert config.topics == ("payments.events",)
 
 
@@ -123,13 +125,40 @@ def test_the_unit_does_not_start_again_what_somebody_has_to_mend():
     assert set(service["RestartPreventExitStatus"].split()) == {str(EXIT_USAGE), str(EXIT_STATE)}
 
 
+def test_the_commented_correctors_of_the_example_are_valid(tmp_path: Path):
+    text = re.sub(r"^(  )# ( *\S.*)$", r"\1\2", (DEPLOY / "config.yaml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "config.yaml").write_text(text)
+    config = load(str(tmp_path / "config.yaml"), {"RETRAINER_SECRET": f"whsec_{'A' * 40}"}, with_correctors=True)
+    assert [entry.kind for entry in config.correctors] == ["log", "alertmanager", "webhook"]
+
+
+def test_correctors_run_beside_what_detects_and_keep_what_they_dealt_with():
+    service = unit("streamkl-correctors.service")["Service"]
+    assert service["ExecStart"].endswith("/streamkl correct /etc/streamkl/config.yaml")
+    assert service["Environment"] == f"XDG_STATE_HOME=/var/lib/{service['StateDirectory']}"
+    assert service["EnvironmentFile"] != unit()["Service"]["EnvironmentFile"]
+    assert int(service["TimeoutStopSec"]) > STOP_SECONDS + 10
+    here = compose()["services"]["correctors"]
+    assert here["command"] == ["correct", "/etc/streamkl/config.yaml"]
+    assert f"correctors:{here['environment']['XDG_STATE_HOME']}" in here["volumes"]
+    assert here["environment"]["STREAMKL__MONITORING__CORRECTORS_PORT"] == Monitoring().port
+    assert int(here["stop_grace_period"].removesuffix("s")) > STOP_SECONDS + 10
+
+
+def test_the_route_for_alertmanager_joins_streams_and_not_groups():
+    (route,) = yaml.safe_load((DEPLOY / "alertmanager.yaml").read_text())["route"]["routes"]
+    assert route["group_by"] == ["alertname", "application", "group"]
+    assert route["matchers"] == ['alertname = "StreamDrift"']
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
-def test_systemd_understands_every_line_of_the_unit(tmp_path: Path):
-    text = (DEPLOY / "streamkl.service").read_text()
-    here = tmp_path / "streamkl.service"
+@pytest.mark.parametrize("name", ["streamkl.service", "streamkl-correctors.service"])
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path, name: str):
+    text = (DEPLOY / name).read_text()
+    here = tmp_path / name
     here.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text, flags=re.MULTILINE))
     done = subprocess.run(["systemd-analyze", "verify", str(here)], capture_output=True, text=True)
-    assert "streamkl.service" not in done.stderr, done.stderr
+    assert name not in done.stderr, done.stderr
     assert done.returncode == 0, done.stderr
 
 
