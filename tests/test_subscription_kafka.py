@@ -122,6 +122,26 @@ def test_members_that_come_and_go_lose_nothing_and_keep_the_order(place, tmp_pat
         assert [one for one in dict.fromkeys(seen) if one.startswith(f"s{stream} ")] == [f"s{stream} {number}" for number in range(40)]
 
 
+def test_a_member_joins_while_another_ones_corrector_hangs_and_takes_its_share(place, tmp_path):
+    place.write(events(12, 2))
+    end, first, second = threading.Event(), [], []
+
+    def hangs(one):
+        first.append(one)
+        end.wait(SECONDS)
+
+    try:
+        with Member(place, tmp_path, hangs):
+            until(lambda: first)
+            with Member(place, tmp_path, second.append):
+                until(lambda: second, "a share of the one that joined")
+                assert len(first) == 1
+                end.set()
+                until(lambda: len({one.id for one in first + second}) == 24)
+    finally:
+        end.set()
+
+
 def test_a_delivery_that_takes_longer_than_a_poll_may_keeps_its_partitions(place):
     place.write([event("a", 0), event("a", 1)])
     settings, calls = client_settings([place.broker.bootstrap]), []

@@ -21,6 +21,8 @@ POLL_EVENTS = 500
 SESSION_SECONDS = 10.0
 """So long events wait after a member was killed; its main thread is never busy, and sends heartbeats whatever the corrector does."""
 MAX_POLL_SECONDS = 300.0
+KEEP_SECONDS = 0.02
+"""So long a poll that brings nothing waits: a group that is being settled needs it for a moment."""
 
 
 class KafkaFeed:
@@ -72,7 +74,7 @@ class KafkaFeed:
             self._is_paused = True
         gained: list[Partition] = []
         lost: list[Partition] = []
-        self._ahead += self._polled(0.0, gained, lost)
+        self._ahead += self._polled(KEEP_SECONDS, gained, lost)
         return Brought((), gained, lost)
 
     def settle(self, positions: Mapping[Partition, int]) -> None:
