@@ -19,7 +19,7 @@ from program import COMMAND
 from subscribing import OfFile, event, events
 
 import streamkl
-from streamkl.app.build_subscription import default_store
+from streamkl.app.build_subscription import default_store, wanted
 from streamkl.app.event_place import event_place
 
 SECONDS = 60.0
@@ -101,6 +101,19 @@ def test_the_store_of_a_topic_lies_where_state_belongs(monkeypatch, tmp_path):
     assert default_store(few, "retrainer") == str(tmp_path / "streamkl" / "broker-0_9092-payments.drift.retrainer.subscription")
     assert len(os.path.basename(default_store(many, "retrainer"))) < 255
     assert default_store(many, "retrainer") != default_store(many._replace(servers=many.servers[1:]), "retrainer")
+
+
+def test_the_security_settings_of_a_configuration_are_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("CANARY", "s3cret")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({
+        "application": "payments", "streams": [{"topic": "payments", "fields": {"x": "numeric"}}],
+        "source": {"kind": "kafka", "bootstrap_servers": ["broker:9092"],
+                   "security": {"protocol": "sasl_ssl", "mechanism": "PLAIN", "username": "ann", "password": {"env": "CANARY"}}},
+    }))  # fmt: skip
+    found = wanted("kafka://broker:9092/payments.drift", "retrainer", print, config=config)
+    assert (found.security.username, found.security.password, found.security.protocol) == ("ann", "s3cret", "SASL_SSL")
+    assert "s3cret" not in repr(found)
 
 
 SCRIPT = """

@@ -335,6 +335,19 @@ def test_a_partition_that_is_lost_while_an_event_is_delivered_loses_and_repeats_
     assert setting.place.positions == {PLACE: 3}
 
 
+def test_what_was_brought_of_a_lost_partition_is_left_to_its_new_owner():
+    setting, seen = Setting(events(1, 3)), []
+
+    def correct(one):
+        setting.feed.lose(PLACE, is_regained=False)
+        time.sleep(0.5)
+        seen.append(one.index)
+
+    assert setting.subscription(correct).run_once(0.0) == 1
+    assert seen == [0]
+    assert (list(setting.store.keys), setting.place.positions) == (["s0 0"], {})
+
+
 def test_an_event_of_a_lost_partition_is_not_tried_again_by_us():
     setting, calls = Setting(events(1, 1)), []
     retry = Retry(attempts=5, seconds=300.0, first_wait_seconds=60.0, longest_wait_seconds=60.0)

@@ -73,10 +73,10 @@ class MemoryFeed:
         self._place.positions.update(positions)
         self._at_step("settled")
 
-    def lose(self, partition: Partition) -> None:
+    def lose(self, partition: Partition, is_regained: bool = True) -> None:
         """Let a partition be another's, and then ours again, from the settled position on."""
         self._lost.append(partition)
-        self._next[partition] = self._place.positions.get(partition, 0)
+        self._next[partition] = self._place.positions.get(partition, 0) if is_regained else len(self._place.records[partition])
 
     def close(self) -> None:
         """Nothing is held open."""
