@@ -51,8 +51,8 @@ cdef class Entry:
         if tracker is not None and PyFloat_Check(x):
             tracker._refuse_threads()
             if tracker.follower is not None:
-                tracker_take(&tracker.follower.t, &tracker.follower.cells, PyFloat_AS_DOUBLE(x))
-            verdict = tracker_take(&tracker.t, &tracker.cells, PyFloat_AS_DOUBLE(x))
+                tracker_take(tracker.follower.t, &tracker.follower.cells, PyFloat_AS_DOUBLE(x))
+            verdict = tracker_take(tracker.t, &tracker.cells, PyFloat_AS_DOUBLE(x))
         else:
             verdict = self.step.call(x)
         return self.turn(verdict, at) if verdict != QUIET else None

@@ -5,6 +5,7 @@
 #ifndef STREAMKL_FLEET_H
 #define STREAMKL_FLEET_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@
 enum { EMPTY, STEP, TRACKED, HELD };    /* how a slot's observations are taken */
 enum { TAPE = 128 };                    /* values of a maturing stream that are kept here before its phase takes them over */
 enum { TAPE_DUE = 6 };                  /* beside the verdicts (verdict.py): the tape is to be taken over */
-enum { SINGLES = 4, AHEAD = 6 };        /* below so many values no block is made of them; how far ahead memory is asked for */
+enum { SINGLES = 4, AHEAD = 3 };        /* below so many values no block is made of them; how far ahead memory is asked for */
 enum { CACHE_LINE = 64 };
 
 typedef struct {
@@ -51,35 +52,55 @@ INLINE void fleet_fetch(const void *data, size_t bytes)
         __builtin_prefetch((const char *)data + i);
 }
 
-/* Ask for what the next observation of a slot needs, in two steps: what it points at, and what that points at. */
+/* Ask for what the next observation of a slot needs, in steps: what the slot points at; what that points at; what depends on the value. */
 INLINE void slot_fetch(const slot_t *a)
 {
-    if (a->mode == TRACKED)
-        fleet_fetch(a->tracker, sizeof *a->tracker);
+    if (a->mode != TRACKED)
+        return;
+    fleet_fetch(a->tracker, offsetof(tracker_t, gauges));
+    __builtin_prefetch(a->cells);
 }
 
-INLINE void slot_fetch_deep(const slot_t *a)
+INLINE void slot_fetch_arrays(const slot_t *a)
 {
     if (a->mode != TRACKED)
         return;
     const tracker_t *t = a->tracker;
     const evidence_t *e = &t->evidence;
     fleet_fetch(a->cells->edges, a->cells->padded * sizeof(double));
+    __builtin_prefetch(a->cells->bin_of_cell);
+    __builtin_prefetch(t->ring + t->head);
+    if (!t->is_betting || t->phase)
+        return;
+    __builtin_prefetch(e->rows);
     fleet_fetch(e->wealth, e->experts * sizeof(double));
     fleet_fetch(e->inverse_z, e->experts * sizeof(double));
-    __builtin_prefetch(t->ring + t->head);
-    for (int i = 0; i < t->gauge_count; i++)
-        __builtin_prefetch(t->ring + gauge_oldest(&t->gauges[i], t->capacity, t->head));
+    fleet_fetch(e->recent, e->bins * sizeof(counts_t));
+    for (int i = 0; i < PLUG_INS; i++)
+        __builtin_prefetch(e->history + ((e->fed - PLUG_IN_WINDOWS[i]) & (HISTORY - 1)));
+}
+
+INLINE void slot_fetch_bin(const slot_t *a, double value)
+{
+    if (a->mode != TRACKED || !a->tracker->is_betting || a->tracker->phase)
+        return;
+    const int b = cells_bin(a->cells, value);
+    __builtin_prefetch(a->tracker->evidence.g + b);
+    __builtin_prefetch(a->tracker->evidence.qs + b);
 }
 
 /* Ask for what the next slots need, each once. */
-INLINE void fleet_look_ahead(const slot_t *slots, const int64_t *of, const int64_t *order)
+INLINE void fleet_look_ahead(const slot_t *slots, const int64_t *of, const int64_t *order, const double *values)
 {
-    const int64_t near = of[order[AHEAD]], far = of[order[2 * AHEAD]];
-    if (far != of[order[2 * AHEAD - 1]])
-        slot_fetch(&slots[far]);
-    if (near != of[order[AHEAD - 1]])
-        slot_fetch_deep(&slots[near]);
+    const int64_t next[] = {of[order[AHEAD]], of[order[2 * AHEAD]], of[order[3 * AHEAD]], of[order[4 * AHEAD]]};
+    if (next[3] != of[order[4 * AHEAD - 1]])
+        __builtin_prefetch(&slots[next[3]]);
+    if (next[2] != of[order[3 * AHEAD - 1]])
+        slot_fetch(&slots[next[2]]);
+    if (next[1] != of[order[2 * AHEAD - 1]])
+        slot_fetch_arrays(&slots[next[1]]);
+    if (next[0] != of[order[AHEAD - 1]])
+        slot_fetch_bin(&slots[next[0]], values[order[AHEAD]]);
 }
 
 /* Take values of one stream until one causes something or the tape is full; returns how many were taken. */
@@ -118,8 +139,8 @@ FOR_EACH_CPU static int64_t fleet_take(
             return at;
         for (; taken < most && of[order[at + taken]] == slot; taken++) {
             block[taken] = values[order[at + taken]];
-            if (at + taken + 2 * AHEAD < count)
-                fleet_look_ahead(slots, of, order + at + taken);
+            if (at + taken + 4 * AHEAD < count)
+                fleet_look_ahead(slots, of, order + at + taken, values);
         }
         at += slot_take(&slots[slot], block, taken, verdict);
     }

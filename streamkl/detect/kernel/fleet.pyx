@@ -82,9 +82,9 @@ cdef class Fleet:
             a.tape, a.room = <double *>malloc(TAPE * sizeof(double)), <int16_t>min(room, <int64_t>TAPE)
             if a.tape == NULL:
                 raise MemoryError("no memory for the newest values of a stream")
-        a.tracker, a.cells, a.mode = &tracker.t, &tracker.cells, TRACKED
+        a.tracker, a.cells, a.mode = tracker.t, &tracker.cells, TRACKED
         if tracker.follower is not None:
-            a.follower, a.follower_cells = &tracker.follower.t, &tracker.follower.cells
+            a.follower, a.follower_cells = tracker.follower.t, &tracker.follower.cells
         self.trackers[slot] = tracker   # so that it lives as long as it is pointed at
 
     def tape(self, Py_ssize_t slot):

@@ -2,9 +2,6 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
-cdef extern from "stdlib.h":
-    void *aligned_alloc(size_t alignment, size_t size) nogil
-
 cdef extern from "cpu.h":
     enum:
         LANES

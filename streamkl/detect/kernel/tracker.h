@@ -13,15 +13,15 @@ enum { GAUGES = 3, FEW = 64 };                         /* below so many events a
 typedef struct {
     uint8_t *ring;                  /* (capacity,) the last bins; one ring serves all windows */
     int capacity, filled, head;     /* head: where the next one goes */
-    gauge_t gauges[GAUGES];         /* the longest window first; the reporting window is the whole ring */
     int gauge_count, awake;         /* so many of them, from the first on, follow the ring; the others are counted anew when they are needed */
     int has_criterion;              /* an open gauge is needed for an alarm */
     int is_betting;                 /* 0: the first gauge alone raises */
-    evidence_t evidence;
     int stride, phase;              /* every stride-th event is fed, at phase 0 */
     int is_drifting, is_settled;    /* settled: drifting, and no longer able to resolve */
     int64_t calm, calm_needed;      /* calm events in a row since the alarm */
     int64_t seen;
+    evidence_t evidence;
+    gauge_t gauges[GAUGES];         /* the longest window first; the reporting window is the whole ring. Behind all that each event needs */
 } tracker_t;
 
 /* The next `size` bytes of a block, a cache line apart from their neighbours; of no block: only what is used is counted. */

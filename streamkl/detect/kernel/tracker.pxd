@@ -5,8 +5,8 @@ from libc.stdint cimport int64_t, uint8_t
 from streamkl.detect.kernel.kernel cimport cells_t, gauge_t, tracker_t
 
 cdef class Tracker:
-    cdef tracker_t t
-    cdef void *block
+    cdef tracker_t *t                   # and behind it all arrays that change
+    cdef size_t size                    # bytes of that
     cdef list owned                     # arrays that the C structs point into
     cdef cells_t cells
     cdef bint is_numeric, is_busy
@@ -27,6 +27,4 @@ cdef class Tracker:
     cdef int _set_edges(self, bins) except -1
     cdef int _set_gauge(self, gauge_t *gauge, plan) except -1
     cdef int _set_evidence(self, stake) except -1
-    cdef const double *_doubles(self, values) except NULL
-    cdef const int64_t *_integers(self, values) except NULL
-    cdef const uint8_t *_bytes(self, values) except NULL
+    cdef const void *_kept(self, values) except NULL

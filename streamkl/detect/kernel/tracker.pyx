@@ -7,7 +7,6 @@ Rule 2: it decides when drift is raised and when it is over; what follows from t
 
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, int32_t, uint16_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.dict cimport PyDict_GetItem
@@ -15,6 +14,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cython cimport final
 
 from streamkl.detect.kernel.kernel cimport *
+from streamkl.detect.kernel.slab cimport slab_give, slab_held, slab_take
 
 from streamkl.detect.kernel.state import EvidenceState, TrackerState
 from streamkl.sketch.bins import as_float
@@ -42,7 +42,7 @@ cdef class Tracker:
             self._set_evidence(stake)
 
     def __dealloc__(self):
-        free(self.block)
+        slab_give(self.t, self.size)
 
     # ------------------------------------------------------------------ events
 
@@ -54,15 +54,15 @@ cdef class Tracker:
         if self.is_numeric:
             number = PyFloat_AS_DOUBLE(x) if PyFloat_Check(x) else as_float(x)
             if self.follower is not None:
-                tracker_take(&self.follower.t, &self.follower.cells, number)
-            return tracker_take(&self.t, &self.cells, number)
+                tracker_take(self.follower.t, &self.follower.cells, number)
+            return tracker_take(self.t, &self.cells, number)
         if self.follower is not None:
             self.follower.update(x)
         if type(x) is str:
             found = <void *>PyDict_GetItem(self.texts, x)
             if found != NULL:
-                return tracker_take_bin(&self.t, <object>found)
-        return tracker_take_bin(&self.t, self.find(x))
+                return tracker_take_bin(self.t, <object>found)
+        return tracker_take_bin(self.t, self.find(x))
 
     def update_many(self, const double[::1] values, Py_ssize_t start):
         """Take observations from `start` until one causes something; return (index after it, what it caused)."""
@@ -72,7 +72,7 @@ cdef class Tracker:
         if start < values.shape[0]:
             self.is_busy = True             # set and read with the interpreter's lock held
             with nogil:
-                taken = tracker_take_many(&self.t, &self.cells, &values[start], values.shape[0] - start, &verdict)
+                taken = tracker_take_many(self.t, &self.cells, &values[start], values.shape[0] - start, &verdict)
             if self.follower is not None:
                 self.follower.update_many(values[:start + taken], start)
             self.is_busy = False
@@ -86,7 +86,7 @@ cdef class Tracker:
         if start < bins.shape[0]:
             self.is_busy = True
             with nogil:
-                taken = tracker_take_bins(&self.t, &bins[start], bins.shape[0] - start, &verdict)
+                taken = tracker_take_bins(self.t, &bins[start], bins.shape[0] - start, &verdict)
             self.is_busy = False
         return start + taken, verdict
 
@@ -94,7 +94,7 @@ cdef class Tracker:
         """Put bins into the windows without counting them as seen."""
         cdef Py_ssize_t i
         for i in range(bins.shape[0]):
-            tracker_push(&self.t, bins[i])
+            tracker_push(self.t, bins[i])
 
     def inherit(self, Tracker other not None, double factor):
         evidence_inherit(&self.t.evidence, &other.t.evidence, factor)
@@ -106,7 +106,7 @@ cdef class Tracker:
 
     def begin_episode(self):
         """Drift was raised: stop betting, roll the reference back, count calm events."""
-        tracker_begin_episode(&self.t)
+        tracker_begin_episode(self.t)
 
     def settle(self):
         """The episode can no longer resolve: a calm window is no verdict any more, and batches need not stop at each."""
@@ -114,7 +114,7 @@ cdef class Tracker:
 
     def end_episode(self):
         """The episode is over: bet again."""
-        tracker_end_episode(&self.t)
+        tracker_end_episode(self.t)
 
     # ------------------------------------------------------------------ reading
 
@@ -149,7 +149,7 @@ cdef class Tracker:
     cdef dict _read_gauge(self, int which):
         cdef int32_t counts[MOST_BINS]
         cdef gauge_t gauge
-        cdef double value = tracker_read(&self.t, which, counts, &gauge)
+        cdef double value = tracker_read(self.t, which, counts, &gauge)
         return {
             "window": gauge.window, "filled": gauge.filled, "value": value, "limit": gauge.limit + gauge_bias(&gauge),
             "counts": [counts[i] for i in range(gauge.groups)],
@@ -160,7 +160,7 @@ cdef class Tracker:
     def to_state(self):
         """Return plain values from which `restore` goes on bit for bit."""
         self._refuse_threads()
-        cdef tracker_t *t = &self.t
+        cdef tracker_t *t = self.t
         ring = <bytes>PyBytes_FromStringAndSize(<char *>t.ring, t.capacity)
         window = ring[t.head:] + ring[:t.head] if t.filled == t.capacity else ring[:t.filled]
         bets = self._evidence_state() if t.is_betting else None
@@ -168,7 +168,7 @@ cdef class Tracker:
 
     def restore(self, state):
         """Take over a state, into a new tracker of the same settings; raises ValueError where it does not fit."""
-        cdef tracker_t *t = &self.t
+        cdef tracker_t *t = self.t
         state.check(t.capacity, t.stride, t.evidence.bins, t.evidence.experts)
         if state.is_drifting and not t.gauge_count:
             raise ValueError("it drifts, and has no gauge that could tell when that is over")
@@ -209,28 +209,31 @@ cdef class Tracker:
     # ------------------------------------------------------------------ making
 
     cdef int _lay_out(self, int k, int window, gauges, stake) except -1:
-        """One zeroed block holds everything that changes: measured first, then allocated."""
-        self.t.evidence.bins = k
-        self.t.evidence.experts = 0 if stake is None else stake.table.shape[1]
-        self.t.capacity, self.t.gauge_count, self.t.is_betting = window, len(gauges), stake is not None
+        """One zeroed piece of memory holds everything that changes: measured first, then taken."""
+        cdef tracker_t plan
+        memset(&plan, 0, sizeof(plan))
+        plan.evidence.bins, plan.evidence.experts = k, 0 if stake is None else stake.table.shape[1]
+        plan.capacity, plan.gauge_count, plan.is_betting = window, len(gauges), stake is not None
         if len(gauges) > GAUGES:
             raise ValueError(f"a tracker has room for {GAUGES} gauges, got {len(gauges)}")
-        for i, plan in enumerate(gauges):
-            self.t.gauges[i].groups = len(plan.share)
-        cdef size_t size = self._place(NULL)
-        self.block = aligned_alloc(64, size)
-        if self.block == NULL:
+        for i, gauge in enumerate(gauges):
+            plan.gauges[i].groups, plan.gauges[i].is_js = len(gauge.share), gauge.is_js
+        self.t = &plan
+        self.size = self._place(NULL)
+        self.t = <tracker_t *>slab_take(self.size)
+        if self.t == NULL:
             raise MemoryError(f"no memory for a window of {window} observations")
-        memset(self.block, 0, size)
-        self._place(<char *>self.block)
+        self.t[0] = plan
+        self._place(<char *>self.t)
         return 0
 
     cdef size_t _place(self, char *block) noexcept:
         """Give every array its place; return how many bytes they need."""
-        cdef tracker_t *t = &self.t
+        cdef tracker_t *t = self.t
         cdef evidence_t *a = &t.evidence
         cdef size_t used = 0, doubles = sizeof(double)
         cdef int i
+        take(block, &used, sizeof(tracker_t))
         self.cells.edges = <double *>take(block, &used, self.cells.padded * doubles)
         self.cells.bin_of_cell = <uint8_t *>take(block, &used, self.cells.padded + 1 if self.is_numeric else 0)
         if t.is_betting:
@@ -244,7 +247,7 @@ cdef class Tracker:
             a.kept = <double *>take(block, &used, a.bins * doubles)
         for i in range(t.gauge_count):
             t.gauges[i].counts = <int32_t *>take(block, &used, t.gauges[i].groups * sizeof(int32_t))
-            t.gauges[i].terms = <int64_t *>take(block, &used, t.gauges[i].groups * sizeof(int64_t))
+            t.gauges[i].terms = <int64_t *>take(block, &used, t.gauges[i].groups * sizeof(int64_t) if t.gauges[i].is_js else 0)
         t.ring = <uint8_t *>take(block, &used, t.capacity)
         return used
 
@@ -258,9 +261,9 @@ cdef class Tracker:
 
     cdef int _set_gauge(self, gauge_t *gauge, plan) except -1:
         gauge.window, gauge.is_js = plan.window, plan.is_js
-        gauge.group_of, gauge.in_reference = self._bytes(plan.group_of), self._bytes(plan.in_reference)
-        gauge.share = self._doubles(plan.share)
-        gauge.entropy, gauge.log_share = self._integers(plan.entropy), self._integers(plan.log_share)
+        gauge.group_of, gauge.in_reference = <const uint8_t *>self._kept(plan.group_of), <const uint8_t *>self._kept(plan.in_reference)
+        gauge.share = <const double *>self._kept(plan.share)
+        gauge.entropy, gauge.log_share = <const int64_t *>self._kept(plan.entropy), <const int64_t *>self._kept(plan.log_share)
         gauge.sum_empty, gauge.scale = plan.sum_empty, plan.scale
         gauge.limit, gauge.calm_limit, gauge.bias_per_group = plan.limit, plan.calm_limit, plan.bias_per_group
         gauge_count(gauge, self.t.ring, self.t.capacity, 0, 0)
@@ -268,9 +271,9 @@ cdef class Tracker:
 
     cdef int _set_evidence(self, stake) except -1:
         cdef evidence_t *a = &self.t.evidence
-        a.table, a.prior = self._doubles(stake.table.reshape(-1)), self._doubles(stake.prior)
+        a.table, a.prior = <const double *>self._kept(stake.table), <const double *>self._kept(stake.prior)
         copy_bytes(a.rows, stake.rows.tobytes())
-        memcpy(a.g, self._doubles(stake.counts), a.bins * sizeof(double))
+        copy_bytes(a.g, stake.counts.tobytes())
         a.total = evidence_sum(a.g, a.bins)
         a.budget, a.least_prior = stake.budget, stake.prior[stake.prior > 0].min()
         for i in range(2):
@@ -279,20 +282,16 @@ cdef class Tracker:
         evidence_weigh(a)
         return 0
 
-    cdef const double *_doubles(self, values) except NULL:
-        cdef const double[::1] view = values
-        self.owned.append(values)
+    cdef const void *_kept(self, values) except NULL:
+        """Return where an array has its numbers; it lives as long as this."""
+        cdef const uint8_t[::1] view = values.reshape(-1).view("uint8")
+        self.owned.append(view.base)
         return &view[0]
 
-    cdef const int64_t *_integers(self, values) except NULL:
-        cdef const int64_t[::1] view = values
-        self.owned.append(values)
-        return &view[0]
 
-    cdef const uint8_t *_bytes(self, values) except NULL:
-        cdef const uint8_t[::1] view = values
-        self.owned.append(values)
-        return &view[0]
+def held_bytes():
+    """Return the bytes that all trackers of this process hold."""
+    return slab_held()
 
 
 cdef inline int copy_bytes(void *target, bytes stored) except -1:
