@@ -41,11 +41,30 @@ def test_the_example_of_a_pool_runs_and_finds_drift_in_both_streams(capsys):
 def test_a_configuration_that_is_shown_is_valid(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "servers.csv").touch()
-    shown = re.findall(r"^```yaml\n(.*?)^```", README, re.S | re.M)
+    shown = [block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.S | re.M) if block.startswith("application:")]
     assert len(shown) == 2
     (tmp_path / "config.yaml").write_text(shown[number])
     config = load("config.yaml", {"PAYMENTS_PASSWORD": "x"})
     assert (config.drift_topic, config.state_kind) == (("payments.drift", "kafka"), ("servers.drift", "sqlite"))[number]
+
+
+def test_the_correctors_that_are_shown_are_valid_and_those_of_every_kind(tmp_path):
+    """But for the program and the module, which are not here."""
+    (shown,) = [block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.S | re.M) if block.startswith("correctors:")]
+    text = shown.replace("/usr/local/bin/quarantine", "/bin/sh").replace("my_package.my_corrector", "json.decoder")
+    (tmp_path / "config.yaml").write_text("application: x\nsource: {kind: file, path: '-'}\nstreams: [{fields: {x: numeric}}]\n" + text)
+    secrets = {"HOOK_SECRET": f"whsec_{'A' * 40}", "CHAT_URL": "https://chat.example.com/x", "MY_TOKEN": "x"}
+    config = load(str(tmp_path / "config.yaml"), secrets, with_correctors=True)
+    ready_made = {entry.kind for entry in config.correctors} - {"json.decoder"}
+    table = README[README.index("| kind | does |") : README.index("| a dotted name |")]
+    assert ready_made | {"log"} == set(re.findall(r"^\| `(\w+)` \|", table, re.M))
+
+
+def test_the_example_of_a_webhook_runs():
+    (code,) = [block for block in re.findall(r"^```python\n(.*?)^```", README, re.S | re.M) if "verify" in block]
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert repr(names["hook"]) == "Webhook('https://models.example.com')"
 
 
 def test_every_command_and_option_that_is_shown_is_there():

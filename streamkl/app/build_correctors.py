@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamkl.app import build, build_subscription
@@ -45,13 +46,11 @@ def correctors(config: Config, names: Sequence[str], meter: Meter) -> list[Corre
     """
     calls = [(entry, corrector(entry, config)) for entry in chosen(config, names)]
     found: list[Correcting] = []
-    try:
+    with ExitStack() as closed_on_error:
         for entry, call in calls:
             found.append(Correcting(entry.name, call, _subscription(config, entry, call, meter)))
-    except BaseException:
-        for one in found:
-            one.subscription.close()
-        raise
+            closed_on_error.callback(found[-1].subscription.close)
+        closed_on_error.pop_all()
     return found
 
 
