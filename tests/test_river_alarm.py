@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -375,6 +377,13 @@ def test_stored_bytes_name_no_code_and_none_that_they_name_is_run():
         with pytest.raises(StateError, match="attributes"):
             Detector.from_bytes(with_values(blob, msgspec.msgpack.encode({**node, **more})), RiverAlarm(MAKES["KSWIN"]()))
     assert HEADER.size < len(blob)
+
+
+def test_the_example_in_the_readme_runs_and_raises(capsys):
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    (code,) = [block for block in re.findall(r"^```python\n(.*?)^```", readme, re.S | re.M) if "RiverAlarm" in block]
+    exec(compile(code, "README.md", "exec"), {})
+    assert "drift.raised" in capsys.readouterr().out
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def test_texts_cannot_be_watched_with_it_and_other_faults_are_told_beside(tmp_pa
 
 def config_of(folder: Path, alarm: object) -> Path:
     (folder / "config.yaml").write_text(yaml.safe_dump({
-        "application": "demo", "source": {"kind": "file", "path": str(folder / "in.csv"), "format": "csv"}, "state": {"path": str(folder / "state.db")},
+        "application": "demo", "source": {"kind": "file", "path": str(folder / "in.csv"), "format": "csv"},
+        "state": {"path": str(folder / "state.db")},
         "streams": [{"name": "s", "fields": {"x": "numeric"}}],
         "detector": {"alarm": alarm, "warmup": 200, "extend": 1, "on_drift": "rebaseline"}, "monitoring": {"port": None},
     }))

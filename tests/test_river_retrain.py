@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "river_retrain.py"
+README = " ".join((EXAMPLE.parent.parent / "README.md").read_text().split())
 CHANGES, STAYS = ("5f5533", "e47b3b"), ("24ae8d", "c6585a")       # as the data's authors labelled them
 ROW = re.compile(r"^(\w+(?: \d)?) +(naive Bayes|logistic|tree) +(\.?\d\S*)" + r" +(\d\.\d+)(?: \((\d+)\))?" * 5 + "$", re.M)
 
@@ -41,6 +42,8 @@ def test_retraining_when_the_input_drifts_helps_where_it_drifts_and_costs_nothin
             assert kl > never + 0.08
             assert kl > adwin - 0.03
             assert 1 <= retrained <= 4
+    gained = sorted(round(100 * (kl - never)) for server in CHANGES for _, (never, kl, *_), _, _ in found[server])
+    assert f"rises by {gained[0]} to {gained[-1]} points" in README
     for server in STAYS:
         for _, (never, kl, *_), retrained, _ in found[server]:
             assert (kl, retrained) == (never, 0)
