@@ -138,7 +138,7 @@ def test_a_stream_that_goes_while_it_waits_to_learn_tells_first_what_it_was_due_
     shard = Shard("test", PLACE, [feed], Slots())
     shard.begin(0)
     shard.take([record(i, "a" if i < 105 else "b") for i in range(110)], counted)
-    assert [(told.offset, told.event.kind, told.event.stream) for told in shard.told] == [(99, "reference.learned", "one/a/x")]
+    assert [(told.offset, told.event.kind, told.event.stream) for told in shard.telling.told] == [(99, "reference.learned", "one/a/x")]
 
 
 def test_all_is_saved_at_the_end_slice_by_slice():

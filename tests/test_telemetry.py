@@ -10,12 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamkl.adapters.prometheus import PrometheusMeter
+from streamkl.service.command import Command
 from streamkl.service.gauges import Gauges
 from streamkl.service.metrics import METRICS
 from streamkl.service.record import Partition
 from streamkl.service.telemetry import MOST_REASONS, Telemetry
 
 P, Q = Partition("payments", 3), Partition("payments", 4)
+COMMAND = Command("c1", "forget", "a/*", "a move", "ann", 0)
 RAISED = next(event for event in published.events() if event.kind == "drift.raised")
 
 OF_SUBSCRIPTIONS = {"streamkl_deliveries_total", "streamkl_delivery_seconds"}          # test_delivery_telemetry.py
@@ -63,6 +65,16 @@ CALLS = [
     ("partitions_lost", ([P], 4), "info", "partitions.lost", {"partitions": ["payments[3]"], "held": 1},
      {"streamkl_rebalances_total": 2, "streamkl_partitions": 1, "streamkl_streams": 4,
       ("streamkl_consumer_lag_records", "topic", "payments", "partition", "3"): None}),
+    ("command_carried_out", (COMMAND, P, 70, 12, 11), "info", "command.executed",
+     {"id": "c1", "command": "forget", "streams": "a/*", "by": "ann", "reason": "a move", "partition": "payments[3]", "next_offset": 70,
+      "matched": 12, "touched": 11}, {("streamkl_commands_total", "command", "forget"): 1}),
+    ("command_unmatched", (COMMAND,), "warning", "command.unmatched", {"id": "c1", "streams": "a/*", "by": "ann"},
+     {"streamkl_commands_unmatched_total": 1}),
+    ("command_repeated", ("c1", P), "debug", "command.repeated", {"id": "c1", "partition": "payments[3]"}, {}),
+    ("command_refused", (8, "id is empty"), "warning", "command.refused", {"offset": 8, "reason": "id is empty", "so_far": 1},
+     {"streamkl_commands_refused_total": 1}),
+    ("control_failed", ("no broker",), "warning", "control.failed", {"reason": "no broker", "so_far": 1},
+     {("streamkl_unavailable_total", "what", "control"): 1}),
     ("stopping", ("SIGTERM",), "info", "signal.received", {"signal": "SIGTERM"}, {}),
     ("stopped", ("SIGTERM",), "info", "service.stopped", {"reason": "SIGTERM"}, {}),
     ("failed", ("fenced",), "error", "service.failed", {"reason": "fenced"}, {}),

@@ -59,7 +59,7 @@ class Topics:
             raise Unavailable(f"topic {', '.join(missing)} is not there, or we have no right to DESCRIBE it; create it with kafka-topics --create")
         most = max(counts[topic] for topic in inputs)
         if state not in counts:
-            raise ConfigError(f"state topic {state} is not there; create it with: {self._creation(state, most, STATE_SETTINGS)}")
+            raise ConfigError(f"state topic {state} is not there; create it with: {self.creation(state, most, STATE_SETTINGS)}")
         if counts[state] != most:
             largest = next(topic for topic in inputs if counts[topic] == most)
             raise StateError(
@@ -77,7 +77,7 @@ class Topics:
         counts = self.partitions(topics)
         for topic in topics:
             if topic not in counts:
-                creation = self._creation(topic, 1, OUTPUT_SETTINGS)
+                creation = self.creation(topic, 1, OUTPUT_SETTINGS)
                 raise ConfigError(f"topic {topic} is not there, or we have no right to it; create it with: {creation}")
 
     def message_bytes_max(self, topic: str) -> int | None:
@@ -107,7 +107,8 @@ class Topics:
     def _where(self) -> str:
         return f"--bootstrap-server {','.join(self._settings['bootstrap_servers'])}"
 
-    def _creation(self, topic: str, partitions: int, settings: str = "") -> str:
+    def creation(self, topic: str, partitions: int, settings: str = "") -> str:
+        """Return the command that makes a topic."""
         return f"kafka-topics {self._where} --create --topic {topic} --partitions {partitions} {settings}".rstrip()
 
     def _remedy(self, state: str, have: int, most: int) -> str:

@@ -15,6 +15,8 @@ Layout 1. `offset`, `key` and `partition` are names of columns, so quote them:
     readings(sequence, stream, topic, partition, offset, at, state, observations, kl, kl_low, kl_high, js, js_low, js_high, evidence, budget,
         window_n)  divergences in nats, NULL where not known yet; the newest `readings_max` rows are kept.
     latest_readings: a view, of each stream the newest of them.
+    commands(sequence INTEGER PRIMARY KEY AUTOINCREMENT, id, at INTEGER, json TEXT): what was asked for, by whoever opens the file beside us; json:
+        `Command.to_dict()`; an id may stand there twice. A file of an older release gets the table when it is opened.
     about(name TEXT PRIMARY KEY, value TEXT): application.
 """
 
@@ -44,6 +46,8 @@ ADVICE: Final = {
 }
 DISCARD: Final = "restore it from a copy, or move it away to begin anew"
 
+COMMANDS_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS commands(sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at INTEGER NOT NULL, json TEXT NOT NULL)"""
 TABLES: Final = """
 CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state(topic TEXT NOT NULL, "partition" INTEGER NOT NULL, "key" BLOB NOT NULL, value BLOB NOT NULL, UNIQUE(topic, "partition", "key"));
@@ -111,6 +115,7 @@ class SqliteFile:
             execute(f"PRAGMA application_id = {APPLICATION_ID}")
             execute(f"PRAGMA user_version = {LAYOUT}")
             execute("COMMIT")
+        execute(COMMANDS_TABLE)
 
 
 @contextmanager
@@ -127,8 +132,11 @@ def translated(path: str, doing: str) -> Iterator[None]:
         raise StateError(f"{what} ({name or type(error).__name__}); {DISCARD}") from error
 
 
-def is_ours(connection: sqlite3.Connection, path: str, application: str) -> bool:
-    """Return whether a file has our tables, False if it is empty. Raises StateError for what is another's, or of another layout."""
+def is_ours(connection: sqlite3.Connection, path: str, application: str | None) -> bool:
+    """Return whether a file has our tables, False if it is empty. application: None: any one's.
+
+    Raises StateError for what is another's, or of another layout.
+    """
     execute = connection.execute
     if execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         if tables := [name for (name,) in execute("SELECT name FROM sqlite_master LIMIT 5")]:
@@ -141,7 +149,7 @@ def is_ours(connection: sqlite3.Connection, path: str, application: str) -> bool
             "run the version that wrote it, or move the file away to begin anew"
         )
     found = execute("SELECT value FROM about WHERE name = 'application'").fetchone()
-    if found != (application,):
+    if application is not None and found != (application,):
         owner = "nobody" if found is None else repr(found[0])
         raise StateError(
             f"the state file {path!r} is that of the application {owner}, this configuration is of {application!r}; "

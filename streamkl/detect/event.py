@@ -105,11 +105,15 @@ class DriftEvent:
 
 
 def identity(
-    stream: str, index: int, kind: str, application: str = "", topic: str | None = None, partition: int | None = None, field: str | None = None
+    stream: str, index: int, kind: str, application: str = "", topic: str | None = None, partition: int | None = None, field: str | None = None,
+    command: str = "",
 ) -> str:
-    """Return the id of an event: a digest of where it happened. index: the offset of the record, embedded the observation's index."""
-    place = json.dumps([application, stream, topic, partition, index, field, kind])
-    return hashlib.sha256(place.encode()).hexdigest()[:32]
+    """Return the id of an event: a digest of where it happened. index: the offset of the record, embedded the observation's index.
+
+    command: id of the command that caused it, where one did.
+    """
+    place = [application, stream, topic, partition, index, field, kind]
+    return hashlib.sha256(json.dumps([*place, command] if command else place).encode()).hexdigest()[:32]
 
 
 def _plain(value: object) -> object:

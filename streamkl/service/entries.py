@@ -20,11 +20,12 @@ import msgspec
 
 from streamkl.detect.pieces import Chunk, Pieces, Value
 from streamkl.errors import StateError
+from streamkl.service.orders import Standing, StoredOrders
 from streamkl.service.record import Partition
 
 VERSION = 1
-T = TypeVar("T", "StoredRow", "Progress", "StoredSettings")
-PROGRESS_KEY, SETTINGS_KEY = b"progress", b"settings"
+T = TypeVar("T", "StoredRow", "Progress", "StoredSettings", StoredOrders)
+PROGRESS_KEY, SETTINGS_KEY, ORDERS_KEY = b"progress", b"settings", b"orders"
 ROW, SKETCH, VALUES = "r", "s", "v"
 SHAPES = {ROW: (str, str, str), SKETCH: (str,) * 4, VALUES: (str, str, str, str, str, int)}      # of keys, by their first part
 CRC = struct.Struct("<I")
@@ -40,7 +41,8 @@ class Versioned(msgspec.Struct, array_like=True, frozen=True):
 class Progress(msgspec.Struct, array_like=True, frozen=True):
     """How far a partition was processed, and by which application: everything that follows from records below `processed` was committed.
 
-    settings: the checksum of the settings that belong to it; b"": none are stored, as an older release knew none.
+    settings: the checksum of the settings that belong to it; b"": none are stored, as an older release knew none. has_orders: whether it is stored
+    which commands were carried out.
     """
 
     version: int
@@ -48,6 +50,7 @@ class Progress(msgspec.Struct, array_like=True, frozen=True):
     processed: int
     application: str = ""
     settings: bytes = b""
+    has_orders: bool = False
 
 
 class FieldSettings(msgspec.Struct, array_like=True, frozen=True):
@@ -68,21 +71,23 @@ class StoredSettings(msgspec.Struct, array_like=True, frozen=True):
 class StoredField(msgspec.Struct, array_like=True, frozen=True):
     """One stream of a row. chunks: None while nothing of it was stored (a birth).
 
-    since: the offset after its last event, or at which it began; records of its row below that are not its own.
+    since: the offset after its last event, or at which it began; records of its row below that are not its own. standing: see `orders.py`.
     """
 
     field: str
     fingerprint: bytes
     since: int
     chunks: list[tuple[str, int, bytes]] | None
+    standing: Standing | None = None
 
 
 class StoredRow(msgspec.Struct, array_like=True, frozen=True):
-    """A row as of next_offset: the first record that is not in it."""
+    """A row as of next_offset: the first record that is not in it. commanded: digest of the newest command that is in it, b"": none is."""
 
     version: int
     next_offset: int
     fields: list[StoredField]
+    commanded: bytes = b""
 
 
 class RowEntries(NamedTuple):
@@ -93,11 +98,12 @@ class RowEntries(NamedTuple):
 
 
 class PartitionEntries(NamedTuple):
-    """All of a partition. rows: (feed, key) -> a row. settings: None where none are stored."""
+    """All of a partition. rows: (feed, key) -> a row. settings, orders: None where none are stored."""
 
     progress: Progress | None
     rows: Mapping[tuple[str, str], RowEntries]
     settings: StoredSettings | None = None
+    orders: StoredOrders | None = None
 
 
 def row_key(feed: str, key: str) -> bytes:
@@ -120,7 +126,7 @@ def keys_of(feed: str, key: str, field: str, chunks: Iterable[Chunk] | None) -> 
     return [] if chunks is None else [sketch_key(feed, key, field), *(values_key(feed, key, field, chunk) for chunk in chunks)]
 
 
-def encoded(key: bytes, entry: StoredRow | Progress | StoredSettings) -> bytes:
+def encoded(key: bytes, entry: StoredRow | Progress | StoredSettings | StoredOrders) -> bytes:
     """Return the value of an entry, as `understood` reads it under this key."""
     text = msgspec.msgpack.encode(entry)
     return text + CRC.pack(zlib.crc32(text, zlib.crc32(key)))
@@ -138,11 +144,12 @@ def understood(partition: Partition, entries: Mapping[bytes, bytes]) -> Partitio
         rows = {(names[1], names[2]): _decoded(StoredRow, key, entries[key]) for names, key in named if names[0] == ROW}
         progress = _decoded(Progress, PROGRESS_KEY, entries[PROGRESS_KEY]) if entries else None
         settings = _settings(progress, entries)
+        orders = _decoded(StoredOrders, ORDERS_KEY, entries[ORDERS_KEY]) if progress and progress.has_orders else None
         found = {name: RowEntries(row, _pieces(entries, *name, row)) for name, row in rows.items()}
         sketches = sum(names[0] == SKETCH for names, _ in named)
         if sketches != sum(pieces is not None for row in found.values() for pieces in row.pieces.values()):
             raise ValueError("a sketch belongs to no row")
-        return PartitionEntries(progress, found, settings)
+        return PartitionEntries(progress, found, settings, orders)
     except KeyError as error:
         raise StateError(f"the stored state of {partition} is incomplete (no entry {error}); {REMEDY}") from error
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
@@ -150,9 +157,9 @@ def understood(partition: Partition, entries: Mapping[bytes, bytes]) -> Partitio
 
 
 def _named(entries: Mapping[bytes, bytes]) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    """Yield the parts of each key but the progress's and the settings', and the key."""
+    """Yield the parts of each key of a row, and the key."""
     for key in entries:
-        if key not in (PROGRESS_KEY, SETTINGS_KEY):
+        if key not in (PROGRESS_KEY, SETTINGS_KEY, ORDERS_KEY):
             names = msgspec.msgpack.decode(key)
             if not isinstance(names, list) or not names or tuple(map(type, names)) != SHAPES.get(str(names[0])):
                 raise ValueError("an entry is none of a row, a sketch or values")

@@ -84,6 +84,12 @@ class Understood(NamedTuple):
     refused: Sequence[tuple[int, str]]
     faults: Mapping[str, int]
 
+    def part(self, start: int, stop: int) -> Understood:
+        """Return some of the records that can be used."""
+        cut = slice(start, stop)
+        texts = [values[cut] for values in self.texts]
+        return self._replace(offsets=self.offsets[cut], keys=self.keys[cut], times_ms=self.times_ms[cut], numbers=self.numbers[cut], texts=texts)
+
 
 def understood(feed: Feed, records: Sequence[Record]) -> Understood:
     """Return what a feed makes of records of its topic."""

@@ -15,6 +15,7 @@ from streamkl.errors import StateError
 from streamkl.service.entries import SETTINGS_KEY
 from streamkl.service.era import era
 from streamkl.service.feed import Feed
+from streamkl.service.orders import Orders
 from streamkl.service.ports import Checkpoint, RecordSource
 from streamkl.service.record import Partition
 from streamkl.service.restoration import Policy, fill, stock
@@ -51,12 +52,12 @@ class Holding:
     @property
     def has_changes(self) -> bool:
         """Whether there is something to commit though no record came."""
-        return any(shard.changes or shard.told or shard.is_repeated for shard in self.shards.values())
+        return any(shard.changes or shard.telling.told or shard.is_repeated or shard.orders.is_changed for shard in self.shards.values())
 
     @property
     def events(self) -> int:
         """How many events the open unit of work has."""
-        return sum(len(shard.told) for shard in self.shards.values())
+        return sum(len(shard.telling.told) for shard in self.shards.values())
 
     @property
     def streams(self) -> int:
@@ -100,6 +101,7 @@ class Holding:
         found = era(self._feeds.get(partition.topic, ()), entries.settings, first < processed and self._source.is_replayable)
         stored = None if policy.is_all_discarded else restored.entries.get(SETTINGS_KEY)
         shard = Shard(self._application, partition, found.feeds, self.slots, processed, stored, found.is_former)
+        shard.resume(Orders(entries.orders, entries.progress is None))
         for finding in fill(shard, entries, policy):
             self._telemetry.state_relearned(finding.stream, f"{finding.outcome}: {finding.why}")
         if policy.is_all_discarded:
@@ -123,12 +125,12 @@ class Holding:
     def tell(self, hits: Iterable[Hit]) -> None:
         """Take down what learning found, each with its partition."""
         for hit in hits:
-            next(shard for shard in self.shards.values() if shard.owns(hit.slot)).tell([hit])
+            next(shard for shard in self.shards.values() if shard.owns(hit.slot)).telling.tell([hit])
 
     def unit(self, readings: Sequence[Reading], membership: object) -> UnitOfWork:
         """Return the open unit of work; nothing may be postponed."""
         shards = self.shards
-        events = [told.event for shard in shards.values() for told in sorted(shard.told, key=lambda told: told[:3])]
+        events = [event for shard in shards.values() for event in shard.telling.in_order()]
         return UnitOfWork(
             replay_from={partition: shard.replay_from for partition, shard in shards.items()},
             changes={partition: shard.finish_changes() for partition, shard in shards.items()},

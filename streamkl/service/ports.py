@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from streamkl.detect.event import DriftEvent
 from streamkl.service.batch import Batch
+from streamkl.service.command import Command
 from streamkl.service.record import Arrivals, Partition, Record
 from streamkl.service.work import Restored, UnitOfWork
 
@@ -199,4 +200,53 @@ class DeadLetters(Protocol):
 
     def close(self) -> None:
         """Let go of what is held open; a second call does nothing."""
+
+
+class CommandBatch(NamedTuple):
+    """commands: (offset, the command that stands there, or why it is none). next_offset: behind the last one that was looked at.
+
+    is_anew: the offset that was asked for lies behind the end: the topic was made anew, and this is from its beginning.
+    """
+
+    commands: Sequence[tuple[int, Command | str]]
+    next_offset: int
+    is_anew: bool = False
+
+
+class CommandSource(Protocol):
+    """Called by the service's loop, some times a second: the control topic. No call waits for anything.
+
+    Every command comes, from an offset on and in order, as often as it is asked for, until retention takes it. Raises StreamklError where it
+    cannot be read now; the service goes on, and asks again.
+    """
+
+    def end(self) -> int | None:
+        """Return the offset that the next command will have, or one not far before it; None: it is not known yet."""
+        ...
+
+    def read(self, offset: int) -> CommandBatch:
+        """Return what is there from this offset on, some hundreds at most."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        ...
+
+
+class CommandSender(Protocol):
+    """Called by whoever commands."""
+
+    place: str
+    """Where to, for people."""
+
+    def send(self, command: Command) -> None:
+        """Return once it is there for good; sent again it acts once. Raises Unavailable, ConfigError where the topic cannot be one of commands."""
+        ...
+
+    def sent_since(self, at: int) -> Sequence[Command]:
+        """Return the commands that were sent since then, ms UTC, and are still there. Raises Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open."""
         ...

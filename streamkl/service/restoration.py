@@ -17,7 +17,7 @@ from streamkl.errors import StateError
 from streamkl.service.entries import VERSION, PartitionEntries, RowEntries, StoredField, StoredRow, encoded, keys_of, row_key, understood
 from streamkl.service.feed import Feed
 from streamkl.service.record import Partition
-from streamkl.service.rows import Row, Stored
+from streamkl.service.rows import NOTHING, Row, Stored
 from streamkl.service.shard import Shard
 from streamkl.service.work import Restored
 
@@ -176,7 +176,7 @@ def _kept(feed: Feed, stored: RowEntries, found: Mapping[str, Finding], prints: 
     begin = max(processed, row.next_offset)
     return StoredRow(VERSION, row.next_offset, [
         StoredField(field.name, prints[field.name], begin, None) if field.name in found else of_field[field.name] for field in feed.fields
-    ])
+    ], row.commanded)
 
 
 def _give_up(shard: Shard, name: str, key: str, stored: RowEntries, kept: StoredRow | None) -> None:
@@ -190,7 +190,10 @@ def _give_up(shard: Shard, name: str, key: str, stored: RowEntries, kept: Stored
 
 
 def _row(key: str, kept: StoredRow) -> Row:
-    return Row(key, kept.next_offset, [field.since for field in kept.fields], [_stored(field) for field in kept.fields])
+    row = Row(key, kept.next_offset, [field.since for field in kept.fields], [_stored(field) for field in kept.fields])
+    row.standing = {i: field.standing for i, field in enumerate(kept.fields) if field.standing} or NOTHING
+    row.commanded = kept.commanded
+    return row
 
 
 def _stored(field: StoredField) -> Stored | None:

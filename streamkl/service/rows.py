@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,11 @@ from streamkl.detect.event_time import NO_TIME
 from streamkl.detect.pieces import Chunk, Pieces, restored
 from streamkl.detect.slots import Slots
 from streamkl.errors import StateError
-from streamkl.service.feed import Feed
+from streamkl.service.feed import Feed, Understood
+from streamkl.service.orders import Standing
 
 SKIPPED = -1
+NOTHING: Final[Mapping[int, Standing]] = MappingProxyType({})
 Stored = frozenset[Chunk]
 
 
@@ -31,15 +35,22 @@ class Row:
     next_offset: the first record that is not in it; at_ms: event time of the newest one that is, NO_TIME: it has none, or is not known.
     unsaved_from: the first record that is not in what was saved of it; None: all is. read_until: the offset of its last reading.
     since: for each field the offset after the last event, or where it began. stored: for each field the chunks that were saved; None: nothing was.
+    standing: field -> what stands of it (`orders.py`). commanded: digest of the newest command that is in it.
     """
 
-    __slots__ = ("at_ms", "first", "frozen", "key", "next_offset", "read_until", "since", "stored", "unsaved_from")
+    __slots__ = ("at_ms", "commanded", "first", "frozen", "key", "next_offset", "read_until", "since", "standing", "stored", "unsaved_from")
 
     def __init__(self, key: str, next_offset: int, since: list[int], stored: list[Stored | None]) -> None:
         self.key, self.next_offset, self.since, self.stored = key, next_offset, since, stored
         self.first, self.read_until, self.at_ms = SKIPPED, next_offset, NO_TIME
         self.frozen: Sequence[Pieces | None] = ()
         self.unsaved_from: int | None = None
+        self.standing: Mapping[int, Standing] = NOTHING
+        self.commanded = b""
+
+    def is_silenced(self, field: int) -> bool:
+        """Return whether somebody asked not to be told of a stream now."""
+        return bool(self.standing) and field in self.standing and self.standing[field].silenced_until is not None
 
 
 class Rows:
@@ -55,6 +66,8 @@ class Rows:
         self.beginnings: dict[int, int] = {}                    # slot -> the first record of a stream that began behind its row
         self._most = max(1, feed.rows_max)
         self.born: dict[str, Row] = {}                          # since the last unit of work
+        self.standing: dict[str, Row] = {}                      # those of which something stands
+        self.begun = b""                                        # digest of a command that is being carried out; it is not for those born meanwhile
         self.forgotten: list[tuple[Row, int]] = []              # until their slots are freed; with the offset for which there was no room
 
     def __len__(self) -> int:
@@ -67,6 +80,8 @@ class Rows:
         """Take over a stored row; it is thawed later."""
         row.frozen = [pieces.get(field.name) for field in self.feed.fields]
         self._rows[row.key] = row
+        if row.standing:
+            self.standing[row.key] = row
 
     def settle(self) -> None:
         """All records of before the restart have been replayed: from now on the order of the rows tells who was idle longest."""
@@ -117,6 +132,44 @@ class Rows:
             places.append(row.first)
         return places
 
+    @property
+    def keys(self) -> list[str]:
+        """Return all keys, the one that was idle longest first."""
+        return list(self._rows)
+
+    def get(self, key: str) -> Row | None:
+        """Return the row of a key, if there is one."""
+        return self._rows.get(key)
+
+    def thaw(self, row: Row) -> None:
+        """Let a row's streams be there, though no record of it came."""
+        if row.first == SKIPPED:
+            self._thaw(row)
+
+    def stand(self, row: Row, field: int, standing: Standing) -> None:
+        """From now on this stands of a stream."""
+        rest = {i: other for i, other in row.standing.items() if i != field}
+        row.standing = {**rest, field: standing} if standing.due_at is not None else rest
+        if row.standing:
+            self.standing[row.key] = row
+        else:
+            self.standing.pop(row.key, None)
+
+    def next_due(self, found: Understood, start: int) -> int:
+        """Return the index of the first record from `start` on with which something is due that stands of its row; the number of records: none."""
+        if self.standing:
+            for i in range(start, len(found.keys)):
+                row = self.standing.get(found.keys[i])
+                if row and found.offsets[i] >= row.next_offset and any(standing.is_due(int(found.times_ms[i])) for standing in row.standing.values()):
+                    return i
+        return len(found.keys)
+
+    def remove(self, row: Row) -> None:
+        """Forget a row; whatever it was due to tell has been told."""
+        self._let_go(row)
+        if row.first != SKIPPED:
+            self._free(row)
+
     def owns(self, slot: int) -> bool:
         """Return whether a slot is one of these rows'."""
         return slot in self._row_of_slot
@@ -157,14 +210,18 @@ class Rows:
 
     def _bear(self, key: str, offset: int) -> Row:
         while len(self._rows) >= self._most:
-            _, idle = self._rows.popitem(last=False)
-            self._unsaved.pop(idle.key, None)
-            self.born.pop(idle.key, None)
+            idle = next(iter(self._rows.values()))
+            self._let_go(idle)
             self.forgotten.append((idle, offset))
         count = len(self.feed.fields)
         row = self._rows[key] = self.born[key] = Row(key, offset, [offset] * count, [None] * count)
+        row.commanded = self.begun
         self._settle_in(row, [None] * count)
         return row
+
+    def _let_go(self, row: Row) -> None:
+        for rows in (self._rows, self._unsaved, self.born, self.standing):
+            rows.pop(row.key, None)
 
     def _thaw(self, row: Row) -> None:
         self._settle_in(row, row.frozen)

@@ -7,46 +7,27 @@ Rule 3: sketches are saved in turn, the one whose unsaved records begin first be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamkl.detect.event import DriftEvent, identity
-from streamkl.detect.pieces import cut, fingerprint
-from streamkl.detect.slots import Hit, Slots
-from streamkl.service.entries import (
-    PROGRESS_KEY,
-    SETTINGS_KEY,
-    VERSION,
-    Progress,
-    StoredField,
-    StoredRow,
-    checksum_of,
-    encoded,
-    keys_of,
-    row_key,
-    sketch_key,
-    values_key,
-)
+from streamkl.detect.slots import Slots
+from streamkl.service.command import Command
+from streamkl.service.entries import ORDERS_KEY, PROGRESS_KEY, SETTINGS_KEY, VERSION, Progress, checksum_of, encoded
 from streamkl.service.era import entry_of
-from streamkl.service.feed import Feed, understood
+from streamkl.service.feed import Feed, Understood, understood
+from streamkl.service.orders import Orders, Outcome, Standing, Undertaking
 from streamkl.service.record import Partition, Record
-from streamkl.service.rows import SKIPPED, Row, Rows, Stored
+from streamkl.service.rows import SKIPPED, Row, Rows
+from streamkl.service.saving import Saved, Saver
+from streamkl.service.telling import Telling
 from streamkl.service.work import DeadLetter
 
 Places = NDArray[np.int64]
-
-
-class Told(NamedTuple):
-    """An event and where it stands in the order of a partition."""
-
-    offset: int
-    feed: int
-    field: int
-    event: DriftEvent
+TIME_IS_UP = "its time was up"
 
 
 class Refused(NamedTuple):
@@ -63,13 +44,6 @@ class Evicted(NamedTuple):
     idle_offsets: int
 
 
-class Saved(NamedTuple):
-    """How many bytes were saved: of sketches, and of raw values of streams that learn, mature or drift."""
-
-    sketch_bytes: int
-    value_bytes: int
-
-
 class Shard:
     """One partition. application: stands in the events' ids. processed: see rule 2; next_offset: of the next record to come.
 
@@ -82,10 +56,11 @@ class Shard:
         is_former: bool = False,
     ) -> None:
         self.partition, self.processed, self.next_offset = partition, processed, processed
-        self._application, self._slots = application, slots
+        self._application, self.slots = application, slots
         self.rows = [Rows(feed, slots, processed) for feed in feeds]
-        self._fingerprints = [[fingerprint(field.fresh) for field in feed.fields] for feed in feeds]
-        self.told: list[Told] = []
+        self._savers = [Saver(feed, slots) for feed in feeds]
+        self.telling = Telling(application, partition, self.rows, processed)
+        self.orders = Orders(None, True)            # whoever restores gives it those that are stored
         self.refused: list[Refused] = []
         self.changes: dict[bytes, bytes | None] = {}
         self.evicted: list[Evicted] = []            # the caller empties it
@@ -130,21 +105,58 @@ class Shard:
                 self._feed(place, rows, records[:stop], count_fault)
             self.next_offset = records[stop - 1].offset + 1
             records = records[stop:]
+        if self._is_replaying and self.next_offset >= self.processed:
+            self._is_replaying = False
+            self._settle()
 
     def first_refused(self, records: Sequence[Record]) -> int | None:
         """Return the index of the first record that some feed cannot use, and that was not dealt with before; nothing is taken."""
         refused = (index for rows in self.rows for index, _ in understood(rows.feed, records).refused)
         return min((index for index in refused if records[index].offset >= self.processed), default=None)
 
-    def tell(self, hits: Iterable[Hit]) -> None:
-        """Take down what observations of this partition caused."""
-        for slot, event in hits:
-            place, rows = next((i, rows) for i, rows in enumerate(self.rows) if rows.owns(slot))
-            row, field = rows.owner(slot)
-            offset = event.position or 0
-            since, row.since[field] = row.since[field], offset + 1
-            if offset >= self.processed:
-                self.told.append(Told(offset, place, field, self._published(event, rows.feed, field, since, offset)))
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing is to be replayed any more, so that commands may be carried out."""
+        return not (self._is_replaying or self._is_former)
+
+    def undertake(self, offset: int, command: Command) -> None:
+        """Begin to carry out a command."""
+        self.orders.begin(Undertaking(offset, command, ((place, key) for place, rows in enumerate(self.rows) for key in rows.keys)))
+        self._note_begun()
+
+    def finish(self, undertaking: Undertaking) -> Outcome:
+        """A command is carried out."""
+        self.orders.done(undertaking.offset, undertaking.command)
+        self._note_begun()
+        return Outcome(undertaking.offset, undertaking.command, undertaking.matched, undertaking.touched)
+
+    def resume(self, orders: Orders) -> None:
+        """Go on with what was commanded before a restart."""
+        self.orders = orders
+        self._note_begun()
+
+    def _note_begun(self) -> None:
+        for rows in self.rows:
+            rows.begun = self.orders.begun
+
+    def bring_up(self, place: int, row: Row) -> None:
+        """Let a row's streams be as they are behind all records before: thawed, and none waits to learn."""
+        rows = self.rows[place]
+        rows.thaw(row)
+        for slot in range(row.first, row.first + len(rows.feed.fields)):
+            self.telling.tell(self.slots.learn_of(slot))
+
+    def begin_anew(self, place: int, row: Row, field: int) -> None:
+        """Let a stream know nothing."""
+        feed = self.rows[place].feed
+        watched = feed.fields[field]
+        self.slots.replace(row.first + field, watched.fresh.clone(feed.stream(row.key, watched.name)))
+        self.rows[place].stand(row, field, Standing())
+
+    def forget(self, place: int, row: Row) -> None:
+        """Let go of a row that was brought up, and of all that is stored of it."""
+        self.changes.update(dict.fromkeys(self._savers[place].keys(row)))
+        self.rows[place].remove(row)
 
     def owns(self, slot: int) -> bool:
         """Return whether a slot is of a stream of this partition."""
@@ -164,7 +176,14 @@ class Shard:
         if oldest is None:
             return None
         _, place, row = oldest
-        return None if self._slots.is_held(row.first, len(self.rows[place].feed.fields)) else self._save(place, row)
+        return None if self.slots.is_held(row.first, len(self.rows[place].feed.fields)) else self.save(place, row)
+
+    def save(self, place: int, row: Row) -> Saved:
+        """Save a row, none of whose streams waits to learn."""
+        saving = self._savers[place].saving(row)
+        self.changes.update(saving.changes)
+        self.rows[place].saved(row, saving.stored)
+        return saving.size
 
     @property
     def replay_from(self) -> int:
@@ -174,22 +193,23 @@ class Shard:
 
     def finish_changes(self) -> Mapping[bytes, bytes | None]:
         """Return what is to be stored of this unit of work: what was saved, who was born or forgotten, and how far it came."""
-        births: dict[bytes, bytes | None] = {}
-        for place, rows in enumerate(self.rows):
-            for row in rows.born.values():
-                births[row_key(rows.feed.name, row.key)] = self._encoded(place, row, row.unsaved_from or 0, [None] * len(row.since))
+        births = dict(saver.birth(row) for saver, rows in zip(self._savers, self.rows, strict=True) for row in rows.born.values())
         processed = max(self.processed, self.next_offset)
-        progress = encoded(PROGRESS_KEY, Progress(VERSION, self.replay_from, processed, self._application, checksum_of(self._settings)))
+        stored = self.orders.stored(VERSION)
         settings = {SETTINGS_KEY: self._settings} if self._settings != self._stored_settings else {}
-        return {**self.changes, **births, **settings, PROGRESS_KEY: progress}
+        orders = {ORDERS_KEY: encoded(ORDERS_KEY, stored)} if stored and self.orders.is_changed else {}
+        progress = encoded(PROGRESS_KEY, Progress(
+            VERSION, self.replay_from, processed, self._application, checksum_of(self._settings), stored is not None))
+        return {**self.changes, **births, **settings, **orders, PROGRESS_KEY: progress}
 
     def committed(self) -> None:
         """The unit of work stands: begin the next one."""
-        self.told, self.refused, self.changes, self._stored_settings = [], [], {}, self._settings
+        self.telling.told, self.refused, self.changes, self._stored_settings = [], [], {}, self._settings
+        self.orders.committed()
         for rows in self.rows:
             rows.born = {}
         if not self._is_replaying:
-            self.processed = max(self.processed, self.next_offset)
+            self.processed = self.telling.processed = max(self.processed, self.next_offset)
 
     def drop(self) -> None:
         """Forget all: the partition is another's, or is to be restored."""
@@ -208,6 +228,17 @@ class Shard:
         if not self._is_replaying:
             for reason, number in found.faults.items():
                 count_fault(feed.name, reason, number)
+        start = 0
+        while start < len(found.keys):
+            stop = rows.next_due(found, start)
+            self._place(place, rows, found if stop - start == len(found.keys) else found.part(start, stop))
+            if stop < len(found.keys):
+                self._fall_due(place, rows, found.keys[stop], found.offsets[stop], int(found.times_ms[stop]))
+            start = stop
+
+    def _place(self, place: int, rows: Rows, found: Understood) -> None:
+        """Let the rows take records that they understand."""
+        feed = rows.feed
         firsts = rows.place(found.offsets, found.keys, found.times_ms.tolist())
         taken = np.flatnonzero(firsts != SKIPPED)
         offsets = np.asarray(found.offsets, np.int64)[taken]
@@ -230,60 +261,36 @@ class Shard:
             own = np.flatnonzero(offsets >= np.array([rows.beginnings.get(slot, 0) for slot in slots.tolist()], np.int64))
             slots, times, offsets = slots[own], times[own], offsets[own]
             values = [values[i] for i in own.tolist()] if isinstance(values, list) else values[own]
-        self.tell(self._slots.take(slots, values, times, offsets, is_postponing=True))
+        self.telling.tell(self.slots.take(slots, values, times, offsets, is_postponing=True))
+
+    def _fall_due(self, place: int, rows: Rows, key: str, offset: int, at: int) -> None:
+        """Do what it is time for in a row, before its record at this offset is taken."""
+        row = rows.standing.get(key)
+        if row is None:                     # it went to make room for another one
+            return
+        self.bring_up(place, row)
+        for field, standing in sorted(row.standing.items()):
+            life, event, slot = self.slots.detector(row.first + field).life, None, row.first + field
+            if standing.silenced_until is not None and at >= standing.silenced_until:
+                standing = standing.of(silenced_until=None)
+                still = f"; episode {life.episode_number} is open" if life.episode else ""
+                event = life.remark("stream.unsilenced", f"{TIME_IS_UP}{still}", "")
+                self.telling.note(place, row, field, replace(event, at=at), offset)
+            if standing.accept_at is not None and at >= standing.accept_at:
+                is_open = life.episode is not None and life.episode_number == standing.episode
+                event = self.slots.rebaseline(slot, standing.reason, standing.by) if is_open else None
+                standing = standing.of(accept_at=None)
+                if event is not None:
+                    self.telling.note(place, row, field, replace(event, at=at), offset)
+            rows.stand(row, field, standing)
 
     def _forget(self, place: int, rows: Rows) -> None:
         """Let go of the rows for which there was no room: what they were due to tell they tell first."""
         for row, offset in rows.forgotten:
             if row.first != SKIPPED:
                 for slot in range(row.first, row.first + len(rows.feed.fields)):
-                    self.tell(self._slots.learn_of(slot))
-            self.changes.update(dict.fromkeys(self._keys_of(place, row)))
+                    self.telling.tell(self.slots.learn_of(slot))
+            self.changes.update(dict.fromkeys(self._savers[place].keys(row)))
             self.evicted.append(Evicted(tuple(rows.feed.stream(row.key, field.name) for field in rows.feed.fields), offset - row.next_offset))
         rows.free_forgotten()
 
-    def _published(self, event: DriftEvent, feed: Feed, field: int, since: int, offset: int) -> DriftEvent:
-        topic, number = self.partition
-        source = {"topic": topic, "partition": number, "first_offset": since, "last_offset": offset}
-        name = identity(event.stream, offset, event.kind, self._application, topic, number, feed.fields[field].name)
-        return replace(event, id=name, source=source, group=feed.name)
-
-    def _save(self, place: int, row: Row) -> Saved:
-        rows = self.rows[place]
-        feed, stored = rows.feed, list[Stored | None]()
-        sketch_bytes = value_bytes = 0
-        for field in range(len(feed.fields)):
-            name = feed.fields[field].name
-            pieces = cut(self._slots.detector(row.first + field))
-            before = row.stored[field] or frozenset()
-            for chunk, values in pieces.chunks.items():
-                if chunk not in before:
-                    self.changes[values_key(feed.name, row.key, name, chunk)] = values
-                    value_bytes += len(values)
-            places = {(chunk.part, chunk.ordinal) for chunk in pieces.chunks}
-            for chunk in before:
-                if (chunk.part, chunk.ordinal) not in places:
-                    self.changes[values_key(feed.name, row.key, name, chunk)] = None
-            self.changes[sketch_key(feed.name, row.key, name)] = pieces.core
-            sketch_bytes += len(pieces.core)
-            stored.append(frozenset(pieces.chunks))
-        entry = self._encoded(place, row, row.next_offset, stored)
-        self.changes[row_key(feed.name, row.key)] = entry
-        rows.saved(row, stored)
-        return Saved(sketch_bytes + len(entry), value_bytes)
-
-    def _encoded(self, place: int, row: Row, next_offset: int, stored: Sequence[Stored | None]) -> bytes:
-        fields = [
-            StoredField(field.name, self._fingerprints[place][i], row.since[i] if stored[i] is not None else next_offset,
-                        None if (chunks := stored[i]) is None else sorted(chunks))
-            for i, field in enumerate(self.rows[place].feed.fields)
-        ]
-        return encoded(row_key(self.rows[place].feed.name, row.key), StoredRow(VERSION, next_offset, fields))
-
-    def _keys_of(self, place: int, row: Row) -> list[bytes]:
-        """Return the keys of everything that may have been stored of a row."""
-        feed = self.rows[place].feed
-        keys = [row_key(feed.name, row.key)]
-        for field, stored in zip(feed.fields, row.stored, strict=True):
-            keys += keys_of(feed.name, row.key, field.name, stored)
-        return keys

@@ -14,6 +14,7 @@ import structlog
 
 from streamkl.detect.event import DriftEvent
 from streamkl.service.cloud_events import attribute, rfc3339
+from streamkl.service.command import Command
 from streamkl.service.gauges import Gauges
 from streamkl.service.metrics import Meter
 from streamkl.service.record import Partition
@@ -189,6 +190,35 @@ class Telemetry:
             self._meter.count("streamkl_stage_cpu_seconds_total", seconds, stage=stage)
         rounded = {stage: round(seconds, 4) for stage, seconds in wall_seconds.items()}
         self._log.debug("stages.timed", wall_seconds=rounded, cpu_seconds={stage: round(seconds, 4) for stage, seconds in cpu_seconds.items()})
+
+    # ------------------------------------------------------------ commands
+
+    def command_carried_out(self, command: Command, partition: Partition, next_offset: int, matched: int, touched: int) -> None:
+        """A command was carried out on a partition, before the record at next_offset. matched: streams of its names; touched: those changed."""
+        self._meter.count("streamkl_commands_total", command=command.name)
+        what = {"id": command.id, "command": command.name, "streams": command.streams, "by": command.by, "reason": command.reason}
+        self._log.info("command.executed", **what, partition=str(partition), next_offset=next_offset, matched=matched, touched=touched)
+
+    def command_unmatched(self, command: Command) -> None:
+        """A command names no stream of the partitions that are ours."""
+        self._meter.count("streamkl_commands_unmatched_total")
+        self._log.warning("command.unmatched", id=command.id, command=command.name, streams=command.streams, by=command.by)
+
+    def command_repeated(self, id: str, partition: Partition) -> None:
+        """A command came again, and was carried out before."""
+        self._log.debug("command.repeated", id=id, partition=str(partition))
+
+    def command_refused(self, offset: int, reason: str) -> None:
+        """A message of the control topic is no command, and is skipped."""
+        self._meter.count("streamkl_commands_refused_total")
+        if refused := self._is_due(1, "commands"):
+            self._log.warning("command.refused", offset=offset, reason=reason, so_far=refused)
+
+    def control_failed(self, reason: str) -> None:
+        """Commands cannot be read now; the service goes on without."""
+        self._meter.count("streamkl_unavailable_total", what="control")
+        if failed := self._is_due(1, "control"):
+            self._log.warning("control.failed", reason=reason, so_far=failed)
 
     # ------------------------------------------------------------ bounds
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from streamkl.errors import RecordError, StreamklError, Unavailable
+from streamkl.service.control import Control
 from streamkl.service.holding import Holding
 from streamkl.service.pace import Pace
 from streamkl.service.ports import Checkpoint, RecordSource
@@ -40,10 +41,10 @@ class Worker:
 
     def __init__(
         self, source: RecordSource, checkpoint: Checkpoint, holding: Holding, telemetry: Telemetry, pace: Pace,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, control: Control | None = None,
     ) -> None:
         self._source, self._checkpoint, self._holding, self._telemetry, self._pace, self._clock = source, checkpoint, holding, telemetry, pace, clock
-        self._stages = Stages(telemetry, clock)
+        self._stages, self._control = Stages(telemetry, clock), control
         share = pace.state_share if source.is_replayable else float("inf")
         self._thrift = Thrift(share, pace.replay_records, pace.save_after_records, pace.replay_seconds, clock)
         self._readings = Readings(holding, pace.readings_every_seconds, clock)
@@ -93,6 +94,7 @@ class Worker:
                 self._take(run)
         self._is_ended = arrivals.is_end and self._holding.is_complete and not self._holding.slots.held
         self._restore()                     # after the records are taken: what it raises must not lose them
+        self._command()
         self._learn(self._clock() + self._pace.learning_seconds)
         self._paused_from, is_due = self._clock(), self._is_commit_due()
         if is_due or self._source.is_replayable:        # of a pipe everything is saved with each commit, and only then
@@ -171,6 +173,12 @@ class Worker:
         if self._pace.on_bad_record == "skip":
             del shard.refused[before:]
         self._output_bytes += sum(len(refused.letter.record.value or b"") for refused in shard.refused[before:])
+
+    def _command(self) -> None:
+        """Carry out commands, for as long as streams may learn; the source has not ended before all are."""
+        if self._control is not None:
+            self._state_bytes += self._control.turn(self._clock() + self._pace.learning_seconds, self._is_ended)
+            self._is_ended = self._is_ended and not self._control.is_busy
 
     def _learn(self, until: float) -> None:
         """Let streams learn that wait for it, one at least, until the time is up."""
@@ -273,7 +281,7 @@ class Worker:
 
     def close(self) -> None:
         """Let go of the source and the checkpoint, though they may be away."""
-        for port in (self._source, self._checkpoint):
+        for port in (self._source, self._checkpoint, *((self._control,) if self._control else ())):
             with suppress(StreamklError):
                 port.close()
 
