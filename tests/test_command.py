@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -134,9 +135,13 @@ def test_a_program_that_is_not_there_is_tried_again(tmp_path):
 def test_what_it_writes_is_kept_up_to_a_bound_and_never_holds_it_up():
     floods = "for _ in range(2000): sys.stderr.write('x' * 10_000)\nfor _ in range(2000): sys.stdout.write('y' * 10_000)"
     code = f"import sys\n{floods}\nsys.stderr.write('the end')\nsys.exit(1)"
+    tracemalloc.start()
     error = refusal(Command(program(code)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert str(error).endswith("xxxthe end")
     assert len(str(error)) < KEPT_BYTES
+    assert most < 1_000_000                          # of 20 million that were written
 
 
 # ---------------------------------------------------------------- time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import sys
 import time
@@ -156,7 +157,7 @@ def test_a_corrector_of_ones_own_is_made_with_its_settings_and_its_secret_reache
     (folder / "my_package").mkdir()
     (folder / "my_package" / "__init__.py").touch()
     (folder / "my_package" / "my_corrector.py").write_text(OWN)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
     entry = {"name": "own", "kind": "my_package.my_corrector", "settings": {"path": str(folder / "got")}, "secrets": {"token": {"env": "TOKEN"}}}
     running = correct(started, folder, [entry])
     until(lambda: len(running.said("event.dead_lettered")) == 6, "all refused")

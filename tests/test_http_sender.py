@@ -310,7 +310,9 @@ def test_a_host_of_which_one_address_is_private_is_refused():
         def resolve(host, port, seconds):
             return ["127.0.0.1"] if host == "127.0.0.1" else ["127.0.0.2", "10.0.0.1"]
 
-        assert isinstance(refusal(here, is_public=allowing, resolve=resolve), RecordError)
+        error = refusal(here, is_public=allowing, resolve=resolve)
+    assert isinstance(error, RecordError)
+    assert "an address that is not public" in str(error)
 
 
 def test_what_was_judged_is_what_is_connected_to():
