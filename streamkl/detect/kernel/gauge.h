@@ -7,7 +7,8 @@
  * JS is sum h_i of two-argument terms at a fixed N, in fixed point too; until the window is full it is summed when asked for.
  *
  * Rest: the root of JS is a metric and JS(p, p') <= log 2 TV(p, p'), so that after a look a full window's JS cannot cross a limit for
- * (sqrt(limit) - sqrt(JS))^2 N / log 2 events; until then only counts are kept. Near the limit its terms are kept, two of them new each event.
+ * (sqrt(limit) - sqrt(JS))^2 N / log 2 events, and not before the counts are so many events away; until then only counts are kept.
+ * Near the limit its terms are kept, two of them new each event.
  */
 #ifndef STREAMKL_GAUGE_H
 #define STREAMKL_GAUGE_H
@@ -19,7 +20,7 @@
 #include "cpu.h"
 
 enum { BLOCK = 512, MOST_BINS = 256 };  /* events that are taken together where nothing happens; a bin is one byte */
-enum { LEAST_REST = 16 };               /* events for which it is worth while not to keep the terms of JS */
+enum { LEAST_REST = 16, SHORT_REST = 4 };  /* events for which it is worth while not to keep the terms of JS; not to sum them anew */
 #define JS_SCALE 4503599627370496.0     /* 2^52 */
 
 typedef struct {
@@ -36,29 +37,27 @@ typedef struct {
     int64_t sum, sum_empty;         /* S - X, and what it is of an empty window */
     int64_t js;                     /* sum of the terms */
     int64_t rest;                   /* events for which the last answer surely stays the same */
+    int64_t leeway;                 /* how far, in events, the counts may be from those at the last look, which then stand in `terms`; 0: nowhere */
     int is_beyond;                  /* that answer */
     double scale;
     double limit, calm_limit;       /* nats of plug-in divergence: above limit it is open, at most calm_limit it is calm */
     double bias_per_group;          /* added to both limits for each occupied group but one */
 } gauge_t;
 
-INLINE double js_term(double p, double q)
+/* p log p / 2 + q log q / 2 - m log m with m = (p + q) / 2: the sum over all groups is JS. */
+INLINE int64_t gauge_js_term(const gauge_t *a, int group, double total, double log_total)
 {
-    const double middle = 0.5 * (p + q);
-    return 0.5 * (p * log(p / middle) + q * log(q / middle));
-}
-
-INLINE int64_t gauge_js_term(const gauge_t *a, int group)
-{
-    const double p = (a->counts[group] + 0.5) / (a->filled + 0.5 * a->groups);
-    return llround(js_term(p, a->share[group]) * JS_SCALE);
+    const double half = a->counts[group] + 0.5, q = a->share[group], m = 0.5 * (half / total + q);
+    const double p_log_p = (a->entropy[a->counts[group]] / a->scale - half * log_total) / total;
+    return llround((0.5 * (p_log_p + q * (a->log_share[group] / a->scale)) - m * log(m)) * JS_SCALE);
 }
 
 INLINE void gauge_sum_js(gauge_t *a)
 {
+    const double total = a->filled + 0.5 * a->groups, log_total = log(total);
     a->js = 0;
     for (int i = 0; i < a->groups; i++)
-        a->js += a->terms[i] = gauge_js_term(a, i);
+        a->js += a->terms[i] = gauge_js_term(a, i, total, log_total);
     a->is_summed = a->filled == a->window;
 }
 
@@ -72,7 +71,7 @@ INLINE void gauge_count(gauge_t *a, const uint8_t *ring, int capacity, int fille
         at = at + 1 == capacity ? 0 : at + 1;
     }
     a->sum = a->sum_empty;
-    a->occupied = a->rest = a->is_summed = 0;
+    a->occupied = a->rest = a->leeway = a->is_summed = 0;
     for (int i = 0; i < a->groups; i++) {
         a->sum += a->entropy[a->counts[i]] - a->entropy[0] - a->counts[i] * a->log_share[i];
         a->occupied += a->counts[i] > 0 || a->in_reference[i];
@@ -108,8 +107,9 @@ INLINE void gauge_push(gauge_t *a, int comes, int goes)
     gauge_drop(a, goes);
     if (a->is_summed) {
         a->js -= a->terms[comes] + a->terms[goes];
-        a->terms[comes] = gauge_js_term(a, comes);
-        a->terms[goes] = gauge_js_term(a, goes);
+        const double total = a->filled + 0.5 * a->groups, log_total = log(total);
+        a->terms[comes] = gauge_js_term(a, comes, total, log_total);
+        a->terms[goes] = gauge_js_term(a, goes, total, log_total);
         a->js += a->terms[comes] + a->terms[goes];
     }
 }
@@ -187,17 +187,32 @@ INLINE double gauge_bound(const gauge_t *a, double limit, int is_least)
     return limit + a->bias_per_group * (occupied - 1);
 }
 
+/* By how many events the window differs from that of the last look. */
+INLINE int64_t gauge_moved(const gauge_t *a)
+{
+    int64_t moved = 0;
+    for (int i = 0; i < a->groups; i++)
+        moved += a->counts[i] > a->terms[i] ? a->counts[i] - a->terms[i] : 0;
+    return moved;
+}
+
 /* Say whether JS is beyond a limit, and for how long it surely stays the same; if that is long, its terms are not kept meanwhile. */
 INLINE int gauge_is_beyond(gauge_t *a, double limit)
 {
+    a->rest = a->leeway > 0 ? a->leeway - gauge_moved(a) : 0;
+    if (a->rest >= SHORT_REST)
+        return a->is_beyond;
+    a->is_summed &= a->leeway == 0;         /* else other things stand in the place of the terms */
     const double value = gauge_value(a);
     const int is_beyond = value > limit + a->bias_per_group * (a->occupied - 1);
     if (a->is_js) {
         const double bound = gauge_bound(a, limit, !is_beyond), gap = sqrt(bound > 0.0 ? bound : 0.0) - sqrt(value > 0.0 ? value : 0.0);
         const double rest = is_beyond == (value > bound) ? gap * gap * (a->filled + 0.5 * a->groups) / M_LN2 - 1.0 : 0.0;
         a->is_beyond = is_beyond;
-        a->rest = rest >= LEAST_REST ? (int64_t)rest : 0;
+        a->rest = a->leeway = rest >= LEAST_REST ? (int64_t)rest : 0;
         a->is_summed &= a->rest == 0;
+        for (int i = 0; i < a->groups && a->leeway > 0; i++)
+            a->terms[i] = a->counts[i];
     }
     return is_beyond;
 }
