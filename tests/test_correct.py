@@ -144,6 +144,22 @@ def test_a_corrector_that_hangs_or_fails_holds_up_no_other(started, folder):
         assert postponed == "payments.deaf"
 
 
+def test_a_program_that_runs_at_the_end_does_not_outlive_it(started, folder):
+    code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    running = correct(started, folder, [{"name": "slow", "kind": "command", "arguments": [sys.executable, "-I", "-c", code, str(folder / "pid")]}])
+    until(lambda: (folder / "pid").exists() and (folder / "pid").read_text() != "", "it runs")
+    assert running.end() == 0
+    until(lambda: not is_alive(int((folder / "pid").read_text())), "it was ended", 5)
+    assert [line["subscription"] for line in running.said("delivery.postponed")] == ["payments.slow"]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
 def test_only_those_that_are_named_run(started, folder):
     with Receiver() as one, Receiver() as two:
         correctors = [{**HOOK, "name": "one", "url": one.url}, {**HOOK, "name": "two", "url": two.url}]

@@ -29,8 +29,9 @@ LATE_SECONDS: Final = 20.0
 class Alertmanager:
     """Raises and ends alerts. urls: of one Alertmanager, or of all that form a cluster: each gets every alert, one that takes it is enough.
 
-    application, severity, alertname, labels: labels of every alert. ends_after_hours: an alert whose end never comes ends then; what restarts an
-    Alertmanager ends all, as it keeps none. is_silenced_too: raise alerts of silenced streams; those that were raised end in any case. The beginning is the event's own time, unless that is later than now or older than 20 s.
+    application, severity, alertname, labels: labels of every alert. ends_after_hours: an alert whose end never comes ends then; an
+    Alertmanager that is started anew has lost it. is_silenced_too: raise alerts of silenced streams; those that were raised end in any case. The
+    beginning is the event's own time, unless that is later than now or older than 20 s.
     >>> Alertmanager("http://127.0.0.1:9093", application="payments")
     Alertmanager('http://127.0.0.1:9093')
     """
