@@ -39,6 +39,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def dies(pid: int, seconds: float = 5.0) -> bool:
+    """Whether a process that was killed is gone: a busy machine takes a moment."""
+    until = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not is_alive(pid)
+
+
 def written(path: Path, seconds: float = 10.0) -> str:
     until = time.monotonic() + seconds
     while not path.exists() or not path.read_text():
@@ -151,26 +159,26 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     child = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
     parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-I', '-c', {child!r}, sys.argv[1]]); time.sleep(60)"
     began = time.monotonic()
-    error = refusal(Command(program(parent, str(tmp_path / "pid")), timeout_seconds=1.5))
-    assert 1.4 < time.monotonic() - began < 8
+    error = refusal(Command(program(parent, str(tmp_path / "pid")), timeout_seconds=3.0))
+    assert 2.9 < time.monotonic() - began < 12
     assert isinstance(error, Unavailable)
-    assert "took more than 1.5 s" in str(error)
-    assert not is_alive(int(written(tmp_path / "pid")))
+    assert "took more than 3 s" in str(error)
+    assert dies(int(written(tmp_path / "pid")))
 
 
 def test_a_program_that_will_not_be_ended_is_killed(tmp_path):
     deaf = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     code = f"{deaf}; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
     began = time.monotonic()
-    refusal(Command(program(code, str(tmp_path / "pid")), timeout_seconds=1.0))
-    assert time.monotonic() - began < 8
-    assert not is_alive(int(written(tmp_path / "pid")))
+    refusal(Command(program(code, str(tmp_path / "pid")), timeout_seconds=2.0))
+    assert time.monotonic() - began < 12
+    assert dies(int(written(tmp_path / "pid")))
 
 
 def test_a_program_that_ends_in_order_when_asked_to_may_say_why():
     end = "def end(*_):\n    sys.stderr.write('half of it')\n    sys.exit(0)"
     code = f"import signal, sys, time\n{end}\nsignal.signal(signal.SIGTERM, end)\ntime.sleep(60)"
-    error = refusal(Command(program(code), timeout_seconds=1.0))
+    error = refusal(Command(program(code), timeout_seconds=2.0))
     assert isinstance(error, Unavailable)             # it was not done, whatever its code
     assert "half of it" in str(error)
 
@@ -194,7 +202,7 @@ def test_close_ends_what_runs(tmp_path):
     pid = int(written(tmp_path / "pid"))
     command.close()
     thread.join(10)
-    assert not is_alive(pid)
+    assert dies(pid)
     assert "signal 9" in str(errors[0])
     command.close()
 
