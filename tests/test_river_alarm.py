@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -302,7 +303,7 @@ def test_a_crash_before_and_after_every_step_changes_nothing():
 # ---------------------------------------------------------------- hostile state
 
 
-PLACES = 400                    # of bytes that are changed; all of a small state
+PLACES = 150                    # of bytes that are changed; all of a small state
 
 
 def sample(make: str) -> bytes:
@@ -367,6 +368,36 @@ def test_state_that_nobody_wrote_is_refused_or_works(make):
     tried, faults = json.loads(done.stdout)
     assert faults == []
     assert tried > 500
+
+
+ROW, WIDTH, ROWS = struct.Struct("<QQQ3dQ3d"), 52, 84        # of ADWIN's native window with two buckets in a row; where its width and rows stand
+
+
+def window_with(window: bytes, row: int, used: int, width: float) -> bytes:
+    """The bytes of a window in which a row says to have so many buckets, and all of it to hold so many values."""
+    changed = bytearray(window)
+    struct.pack_into("<Q", changed, ROWS + 8 + row * ROW.size + 8, used)
+    struct.pack_into("<d", changed, WIDTH, width)
+    return bytes(changed)
+
+
+def test_a_native_window_that_contradicts_itself_never_reaches_native_code():
+    blob, make = sample("ADWIN, eager"), MAKES["ADWIN, eager"]
+    node = msgspec.msgpack.decode(values_of(blob))
+    window = node["_helper"]
+    (rows,), (width,) = struct.unpack_from("<Q", window, ROWS), struct.unpack_from("<d", window, WIDTH)
+    used = [ROW.unpack_from(window, ROWS + 8 + row * ROW.size)[1] for row in range(rows)]
+    assert sum(count << row for row, count in enumerate(used)) == width
+    assert window_with(window, 0, used[0], width) == window
+    wrong = {
+        "another width": window_with(window, 0, used[0], width + 1),
+        "an empty last row": window_with(window, rows - 1, 0, width - (used[-1] << rows - 1)),
+        "an empty first row": window_with(window, 0, 0, width - used[0]),
+        "a row too full": window_with(window, 0, 3, width - used[0] + 3),
+    }
+    for bad in wrong.values():
+        with pytest.raises(StateError, match="damaged"):
+            Detector.from_bytes(with_values(blob, msgspec.msgpack.encode({**node, "_helper": bad})), RiverAlarm(make()))
 
 
 def test_stored_bytes_name_no_code_and_none_that_they_name_is_run():
