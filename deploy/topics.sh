@@ -10,6 +10,7 @@
 #   COMMAND_CONFIG  client settings of an administrator, for a broker that asks who you are
 #   DETECTOR        the user that streamkl runs as; without it no rights are given
 #   CORRECTORS      the user that acts on drift events; his groups begin with APPLICATION.
+#   OPERATORS       the user that commands (streamkl rebaseline, silence, unsilence, forget), or runs a corrector of kind rebaseline
 set -eu
 if [ $# -ne 3 ] || [ -z "${BOOTSTRAP:-}" ]; then
     sed -n '2,6p' "$0" | cut -c3- >&2
@@ -48,9 +49,13 @@ topic "$application.dead-letters" retention.ms=$((14 * day)) max.message.bytes=$
 topic "$application.state" cleanup.policy=compact segment.bytes=33554432 segment.ms=$((day / 24)) min.cleanable.dirty.ratio=0.1 \
     delete.retention.ms=$day max.message.bytes=8388608
 
+# Commands need one order: one partition. What is older than a month nobody waits for any more.
+partitions=1
+topic "$application.control" retention.ms=$((30 * day))
+
 # READ and WRITE allow DESCRIBE too. Nobody may make topics.
 if [ -n "${DETECTOR:-}" ]; then
-    allow "$DETECTOR" --operation READ --topic "$input" --topic "$application.state" --group "$application"
+    allow "$DETECTOR" --operation READ --topic "$input" --topic "$application.state" --topic "$application.control" --group "$application"
     allow "$DETECTOR" --operation WRITE --topic "$application.drift" --topic "$application.divergence" \
         --topic "$application.dead-letters" --topic "$application.state"
     allow "$DETECTOR" --operation DESCRIBECONFIGS --topic "$application.state" --topic "$application.dead-letters"
@@ -59,4 +64,7 @@ fi
 if [ -n "${CORRECTORS:-}" ]; then
     allow "$CORRECTORS" --operation READ --topic "$application.drift"
     allow "$CORRECTORS" --operation READ --group "$application." --resource-pattern-type prefixed
+fi
+if [ -n "${OPERATORS:-}" ]; then
+    allow "$OPERATORS" --operation READ --operation WRITE --topic "$application.control"
 fi

@@ -15,15 +15,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from streamkl.app.build_subscription import subscription
+    from streamkl.app.control import Control
     from streamkl.app.subscribe import subscribe
     from streamkl.service.subscription import Subscription
 
 __all__ = [
-    "ConfigError", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError", "Subscription",
-    "Unavailable", "divergence", "subscribe", "subscription",
+    "ConfigError", "Control", "Detector", "DetectorPool", "DriftEvent", "Estimate", "RecordError", "Reference", "StateError", "StreamklError",
+    "Subscription", "Unavailable", "divergence", "subscribe", "subscription",
 ]
 
 LAZY = {
+    "Control": "streamkl.app.control",
     "Subscription": "streamkl.service.subscription",
     "subscribe": "streamkl.app.subscribe",
     "subscription": "streamkl.app.build_subscription",

@@ -43,8 +43,8 @@ class KafkaSender:
             producer = self._opened()
             producer.send(self._topic, value=value, key=key, headers=headers, partition=0).get(timeout=SEND_SECONDS)
 
-    def sent_since(self, at: int) -> Sequence[Command]:
-        """Return the commands that were sent since then."""
+    def sent_since(self, at: int) -> Sequence[tuple[int, Command]]:
+        """Return (when it was sent, the command) of those that were sent since then."""
         with _once(), in_our_words(f"reading {self._topic}"):
             place = checked_topic(self._topics, self._topic)
             consumer: Any = connected(KafkaConsumer, reading(self._settings))
@@ -53,10 +53,10 @@ class KafkaSender:
                 end = consumer.end_offsets([place], timeout_ms=ASK_MS)[place]
                 first = consumer.offsets_for_times({place: max(0, at)}, timeout_ms=ASK_MS).get(place)
                 consumer.seek(place, first.offset if first else end)
-                commands: list[Command] = []
+                commands: list[tuple[int, Command]] = []
                 while (consumer.position(place, timeout_ms=ASK_MS) or 0) < end:
-                    found = (command_or_why(record) for record in consumer.poll(timeout_ms=POLL_MS).get(place, ()))
-                    commands += [command for command in found if isinstance(command, Command)]
+                    found = ((record.timestamp, command_or_why(record)) for record in consumer.poll(timeout_ms=POLL_MS).get(place, ()))
+                    commands += [(sent_at, command) for sent_at, command in found if isinstance(command, Command)]
                 return commands
             finally:
                 with suppress(KafkaError):

@@ -31,6 +31,7 @@ from kafka.protocol.producer import EndTxnRequest
 
 from streamkl.adapters import kafka_limits
 from streamkl.adapters.kafka_client import connected
+from streamkl.adapters.kafka_control import CONTROL_SETTINGS
 from streamkl.adapters.kafka_errors import explained, in_our_words
 from streamkl.adapters.kafka_topics import OUTPUT_SETTINGS, STATE_SETTINGS
 from streamkl.service.finding import Finding, fault, ok, warning
@@ -49,7 +50,7 @@ REFUSED_TO_NOBODY = (UnknownMemberIdError, IllegalGenerationError, InvalidProduc
 class Wanted(NamedTuple):
     """What the service needs of a broker. outputs: topics that are only written; expected: what is read, by entry.
 
-    letters: the topic of dead letters, if any.
+    letters: the topic of dead letters, if any. control: the topic of commands, if they are read: without it the service goes on.
     """
 
     expected: Sequence[Expected]
@@ -60,6 +61,7 @@ class Wanted(NamedTuple):
     letters: str | None = None
     record_bytes_max: int = 0
     replay_seconds_max: float = 0.0
+    control: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -126,11 +128,16 @@ class _Broker:
     def topics(self, wanted: Wanted) -> Iterator[Finding]:
         """Yield whether each topic is there, has the partitions it needs, and gives us the rights we need."""
         operations = {**dict.fromkeys(wanted.inputs, ("READ",)), **dict.fromkeys(wanted.outputs, ("WRITE",)), wanted.state: ("READ", "WRITE")}
+        if wanted.control is not None:
+            operations[wanted.control] = ("READ",)
         with in_our_words(f"looking for {', '.join(operations)}"):
             told = {topic["name"]: topic for topic in self._admin.describe_topics(list(operations))}
         counts = {name: len(topic["partitions"]) for name, topic in told.items() if not topic["error_code"]}
         most = max((counts[name] for name in wanted.inputs if name in counts), default=0)
         for name, needed in operations.items():
+            if name not in counts and name == wanted.control:
+                yield self._no_commands(name)
+                continue
             if name not in counts:
                 yield self._missing(name, told[name]["error_code"], needed, most if name == wanted.state else 0)
                 continue
@@ -140,9 +147,15 @@ class _Broker:
                     yield from kafka_limits.retention(self._admin, name, wanted.replay_seconds_max)
                 elif name == wanted.letters:
                     yield from kafka_limits.letters(self._admin, name, wanted.record_bytes_max)
+            if name == wanted.control and counts[name] != 1:
+                yield fault(f"{name}: has {counts[name]} partitions, and commands need one order; make it anew with one, or name another one")
             if name == wanted.state and most:
                 yield from self._state(name, counts[name], most)
         self.partitions = {name: counts[name] for name in wanted.inputs if name in counts and self._may_read(told[name])}
+
+    def _no_commands(self, name: str) -> Finding:
+        creation = f"kafka-topics --bootstrap-server {self._servers} --create --topic {name} --partitions 1 {CONTROL_SETTINGS}"
+        return warning(f"{name}: is not there, or we may not see it, so that nobody can command; create it with: {creation}")
 
     @staticmethod
     def _may_read(topic: Mapping[str, Any]) -> bool:

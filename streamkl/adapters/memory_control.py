@@ -40,10 +40,10 @@ class MemoryCommands:
         message = command.message("memory")
         self.messages.append((message.value, message.headers))
 
-    def sent_since(self, at: int) -> Sequence[Command]:
-        """Return the commands that were sent since then."""
+    def sent_since(self, at: int) -> Sequence[tuple[int, Command]]:
+        """Return (when it was given, the command) of those that were given since then."""
         commands = (_read(*message) for message in self.messages if message)
-        return [command for command in commands if isinstance(command, Command) and command.at >= at]
+        return [(command.at, command) for command in commands if isinstance(command, Command) and command.at >= at]
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -77,18 +77,19 @@ class SqliteSender:
         with translated(self._path, "write a command into"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.execute(ADD, (command.id, command.at, json.dumps(command.to_dict())))
-                self._connection.execute(FORGET, (KEPT, round(time.time() * 1000) - KEPT_MS))
+                now = round(time.time() * 1000)
+                self._connection.execute(ADD, (command.id, now, json.dumps(command.to_dict())))
+                self._connection.execute(FORGET, (KEPT, now - KEPT_MS))
                 self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
-    def sent_since(self, at: int) -> Sequence[Command]:
-        """Return the commands that were sent since then."""
+    def sent_since(self, at: int) -> Sequence[tuple[int, Command]]:
+        """Return (when it was sent, the command) of those that were sent since then."""
         with translated(self._path, "read the commands of"):
-            found = [_read(text) for (text,) in self._connection.execute("SELECT json FROM commands WHERE at >= ? ORDER BY sequence", (at,))]
-        return [command for command in found if isinstance(command, Command)]
+            rows = self._connection.execute("SELECT at, json FROM commands WHERE at >= ? ORDER BY sequence", (at,)).fetchall()
+        return [(sent_at, command) for sent_at, text in rows if isinstance(command := _read(text), Command)]
 
     def close(self) -> None:
         """Close the file."""

@@ -15,8 +15,8 @@ Layout 1. `offset`, `key` and `partition` are names of columns, so quote them:
     readings(sequence, stream, topic, partition, offset, at, state, observations, kl, kl_low, kl_high, js, js_low, js_high, evidence, budget,
         window_n)  divergences in nats, NULL where not known yet; the newest `readings_max` rows are kept.
     latest_readings: a view, of each stream the newest of them.
-    commands(sequence INTEGER PRIMARY KEY AUTOINCREMENT, id, at INTEGER, json TEXT): what was asked for, by whoever opens the file beside us; json:
-        `Command.to_dict()`; an id may stand there twice. A file of an older release gets the table when it is opened.
+    commands(sequence INTEGER PRIMARY KEY AUTOINCREMENT, id, at INTEGER, json TEXT): what was asked for, by whoever opens the file beside us, and
+        when it came; json: `Command.to_dict()`; an id may stand there twice. A file of an older release gets the table when it is opened.
     about(name TEXT PRIMARY KEY, value TEXT): application.
 """
 

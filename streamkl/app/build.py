@@ -95,7 +95,8 @@ def inspection(config: Config) -> Iterator[Finding]:
     outputs += [config.dead_letter_topic] if config.dead_letters.on_bad_record == "dead_letter" else []
     wanted_of = [expected(config, entry) for entry in config.streams]
     wanted = kafka_inspection.Wanted(wanted_of, outputs, config.state_topic, config.group, config.transactional_id, config.dead_letter_topic,
-                                      config.limits.record_bytes_max, config.state.replay_seconds_max)
+                                      config.limits.record_bytes_max, config.state.replay_seconds_max,
+                                      config.control_topic if config.control.enabled else None)
     return kafka_inspection.inspect(client_settings(config.source.bootstrap_servers, security_of(config.source)), wanted)
 
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from streamkl.app import build
+from streamkl.app import build, build_control
 from streamkl.app.build_alarm import with_alarm
 from streamkl.detect.detector import Detector
+from streamkl.service.control import Control
 from streamkl.service.feed import Feed, Field
 from streamkl.service.gauges import Gauges
 from streamkl.service.health import LIVE_WITHIN_SECONDS, Health
@@ -55,7 +56,8 @@ def service(config: Config, discard: Sequence[str], at_step: Callable[[str], Non
     source, checkpoint = kafka(config, at_step) if config.is_kafka else embedded(config, at_step)
     policy = Policy(config.state.on_incompatible == "relearn", tuple(discard))
     holding = Holding(config.application, feeds(config), source, checkpoint, telemetry, policy, time.monotonic)
-    worker = Worker(source, checkpoint, holding, telemetry, _pace(config))
+    control = Control(holding, build_control.command_source(config), telemetry, time.monotonic) if config.control.enabled else None
+    worker = Worker(source, checkpoint, holding, telemetry, _pace(config), control=control)
     server = None
     if config.monitoring.port is not None:
         live_within = max(LIVE_WITHIN_SECONDS, config.limits.shutdown_seconds, _longest_wait(config))

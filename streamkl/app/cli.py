@@ -33,6 +33,11 @@ MIN_EFFECT_HELP = f"Nats that a change must have to matter. Default: {DEFAULTS['
 EXTEND_HELP = f"Warm-ups at most, where values follow each other; 1: never more than one. Default: {DEFAULTS['extend']}."
 MATURE_HELP = f"The reference goes on growing to so many values, while nothing drifts; 0: never. Default: {DEFAULTS['mature_until']}."
 ON_DRIFT_HELP = f"Learn the new normal after a while, or not. Default: {DEFAULTS['on_drift']}."
+CONFIG = typer.Argument(metavar="CONFIG", help="YAML file of the service.")
+STREAMS = typer.Argument(metavar="STREAMS", help="Name of a stream; * is any text: 'payments/*'.")
+AFTER = typer.Option("--for", metavar="TIME", help="Only of streams that drift now, and are in that episode still after so long: 30m, 2h, 1d12h.")
+REASON = typer.Option("--reason", metavar="TEXT", help="Why; it stands in every event that comes of it, beside who.")
+DRY_RUN = typer.Option("--dry-run", help="Send nothing; show each stored stream and its reference before and after.")
 
 app = typer.Typer(name="streamkl", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -147,6 +152,47 @@ def check_command(
     raise typer.Exit(_guarded(lambda: check(config, is_connecting, is_schema, is_state, discard or [])))
 
 
+@app.command("rebaseline", cls=ConfiguredCommand)
+def rebaseline_command(
+    config: Annotated[str, CONFIG], streams: Annotated[str, STREAMS], for_: Annotated[str | None, AFTER] = None,
+    reason: Annotated[str | None, REASON] = None, is_dry_run: Annotated[bool, DRY_RUN] = False,
+    is_undo: Annotated[bool, typer.Option("--undo", help="Take the last rebaseline back: the reference before it is the reference again.")] = False,
+) -> None:
+    """Make the new normal the reference: of a stream that drifts what was seen since the alarm, else what comes next.
+
+    Exit codes: 0 fine, 2 usage or configuration, 3 the state cannot be read, 4 a service is unavailable.
+    """
+    _command(config, "undo" if is_undo else "rebaseline", streams, for_, reason, is_dry_run)
+
+
+@app.command("silence", cls=ConfiguredCommand)
+def silence_command(
+    config: Annotated[str, CONFIG], streams: Annotated[str, STREAMS],
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="So long, in event time: 30m, 2h, 1d12h.")],
+    reason: Annotated[str | None, REASON] = None, is_dry_run: Annotated[bool, DRY_RUN] = False,
+) -> None:
+    """Let correctors leave streams alone for a while; detection goes on. Exit codes as of rebaseline."""
+    _command(config, "silence", streams, for_, reason, is_dry_run)
+
+
+@app.command("unsilence", cls=ConfiguredCommand)
+def unsilence_command(
+    config: Annotated[str, CONFIG], streams: Annotated[str, STREAMS], reason: Annotated[str | None, REASON] = None,
+    is_dry_run: Annotated[bool, DRY_RUN] = False,
+) -> None:
+    """End a silence now. Exit codes as of rebaseline."""
+    _command(config, "unsilence", streams, None, reason, is_dry_run)
+
+
+@app.command("forget", cls=ConfiguredCommand)
+def forget_command(
+    config: Annotated[str, CONFIG], streams: Annotated[str, STREAMS], reason: Annotated[str | None, REASON] = None,
+    is_dry_run: Annotated[bool, DRY_RUN] = False,
+) -> None:
+    """Give up all that is known of streams; they begin anew with their next records. Exit codes as of rebaseline."""
+    _command(config, "forget", streams, None, reason, is_dry_run)
+
+
 @app.command("events")
 def events_command(
     url: Annotated[str, typer.Argument(metavar="URL", help="kafka://HOST:PORT[,HOST:PORT]/TOPIC, sqlite:///PATH or file:///PATH (JSON lines).")],
@@ -159,6 +205,12 @@ def events_command(
     Exit codes: 0 fine, 2 usage or configuration, 4 they cannot be read, 130 Ctrl-C, 143 SIGTERM.
     """
     raise typer.Exit(_guarded(lambda: events(url, is_following, is_json, config)))
+
+
+def _command(config: str, name: str, streams: str, for_text: str | None, reason: str | None, is_dry_run: bool) -> None:
+    from streamkl.app.command import command
+
+    raise typer.Exit(_guarded(lambda: command(config, name, streams, for_text, reason, is_dry_run)))
 
 
 def _guarded(run: Callable[[], int]) -> int:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from streamkl.app.config_correctors import Corrector, CorrectorEntry
 from streamkl.app.config_model import Model, PlainName
-from streamkl.app.config_outputs import DeadLetters, DivergenceReadings, DriftEvents, State
+from streamkl.app.config_outputs import ControlTopic, DeadLetters, DivergenceReadings, DriftEvents, State
 from streamkl.app.config_service import Commit, Limits, Monitoring
 from streamkl.app.config_source import FileSource, KafkaSource, Source
 from streamkl.app.config_streams import DetectorSettings, StreamEntry
@@ -29,6 +29,7 @@ class Config(Model):
     drift_events: DriftEvents = Field(default_factory=DriftEvents, description="Where drift events go.")
     dead_letters: DeadLetters = Field(default_factory=DeadLetters, description="What happens with records that cannot be used.")
     divergence: DivergenceReadings = Field(default_factory=DivergenceReadings, description="The divergence itself, between alarms.")
+    control: ControlTopic = Field(default_factory=ControlTopic, description="Where commands come from.")
     state: State = Field(default_factory=State, description="Where all that is needed to go on after a restart is kept.")
     correctors: list[CorrectorEntry] = Field(default_factory=list, max_length=100, description="Who is told of drift events: streamkl correct.")
     limits: Limits = Field(default_factory=Limits, description="What a record, a stream or a pause may come to.")
@@ -85,6 +86,11 @@ class Config(Model):
     def divergence_topic(self) -> str:
         """The topic of readings."""
         return self.divergence.topic or f"{self.application}.divergence"
+
+    @property
+    def control_topic(self) -> str:
+        """The topic of commands."""
+        return self.control.topic or f"{self.application}.control"
 
     @property
     def topics(self) -> tuple[str, ...]:

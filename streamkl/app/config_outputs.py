@@ -34,6 +34,13 @@ class DivergenceReadings(Model):
     top: int = Field(20, ge=0, le=100, description="So many streams with the largest divergence are metrics as well.")
 
 
+class ControlTopic(Model):
+    """Where commands come from: streamkl rebaseline, silence, unsilence, forget, and those of correctors."""
+
+    topic: Topic | None = Field(None, description="Default: application.control; one partition. With a SQLite state they stand in its file.")
+    enabled: bool = Field(True, description="false: commands are not read.")
+
+
 class State(Model):
     """Where all that is needed to go on after a restart is kept."""
 

@@ -38,7 +38,7 @@ def faults(config: Config) -> Iterator[Fault]:
 def _kafka_faults(config: Config) -> Iterator[Fault]:
     outputs = {
         ("drift_events", "topic"): config.drift_topic, ("dead_letters", "topic"): config.dead_letter_topic,
-        ("divergence", "topic"): config.divergence_topic, ("state", "topic"): config.state_topic,
+        ("divergence", "topic"): config.divergence_topic, ("control", "topic"): config.control_topic, ("state", "topic"): config.state_topic,
     }
     seen: dict[str, Path] = {}
     for path, topic in outputs.items():

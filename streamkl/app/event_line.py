@@ -17,23 +17,37 @@ from streamkl.divergence import Estimate
 BINS_SHOWN = 3
 BINS_IN_LINE = 2
 BIN_LENGTH = 30
+REASON_LENGTH = 200
 INTERVAL: Final = re.compile(r"[(\[][-+.\deinf]+, [-+.\deinf]+[)\]]")
-VERBS: Final = {"drift.raised": "DRIFT", "drift.resolved": "RESOLVED", "reference.rebaselined": "REBASELINED", "reference.learned": "LEARNED"}
+VERBS: Final = {
+    "drift.raised": "DRIFT", "drift.resolved": "RESOLVED", "reference.rebaselined": "REBASELINED", "reference.learned": "LEARNED",
+    "stream.silenced": "SILENCED", "stream.unsilenced": "UNSILENCED", "stream.forgotten": "FORGOTTEN",
+}  # fmt: skip
 
 
 def event_line(event: DriftEvent) -> str:
     """Return the event in words, without a line feed."""
     head = f"{place(event)}  {VERBS.get(event.kind, event.kind):<11}  {label(event.stream)}"
     if event.kind == "drift.raised":
-        said = (alarm(event), changed(event.changed[:BINS_IN_LINE]))
+        said = ("silenced" * event.silenced, alarm(event), changed(event.changed[:BINS_IN_LINE]))
         return f"{head}: {'; '.join(filter(None, said))}"
     if event.kind == "drift.resolved":
         kl = event.divergence.get("kl")
         how_far = f", KL {kl.value:.3g} nats" if kl else ""
         return f"{head}: back at the reference{how_far}; episode {event.episode} is over"
     if event.kind == "reference.rebaselined":
-        return f"{head}: the newest {event.reference_n:,} observations are the reference now; episode {event.episode} is over"
+        over = f"; episode {event.episode} is over" if event.episode else ""
+        if event.by and not event.window_n:
+            return f"{head}: {event.reference_n:,} observations of before are the reference again{over}{asked(event)}"
+        return f"{head}: the newest {event.reference_n:,} observations are the reference now{over}{asked(event)}"
+    if event.kind.startswith("stream."):
+        return f"{head}{asked(event) if event.by else f': {label(event.reason, REASON_LENGTH)}'}"
     return f"{head}: {event.reference_n:,} observations are the reference"
+
+
+def asked(event: DriftEvent) -> str:
+    """Return who asked for something and why, "" where nobody did."""
+    return f"; by {label(event.by)}: {label(event.reason, REASON_LENGTH)}" if event.by else ""
 
 
 def is_told(event: DriftEvent) -> bool:

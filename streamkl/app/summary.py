@@ -82,6 +82,8 @@ def _outputs(config: Config) -> Iterator[tuple[str, str]]:
     yield "bad records", f"{bad}, topic {config.dead_letter_topic}" if is_kafka else bad
     yield "divergence", f"topic {config.divergence_topic}, {readings}" if is_kafka else readings
     yield "state", f"compacted topic {config.state_topic}" if is_kafka else f"file {config.state_path}"
+    if config.control.enabled:
+        yield "commands", f"topic {config.control_topic}" if is_kafka else f"file {config.state_path}"
     yield "commit", f"every {config.commit.every_seconds:g} s or {config.commit.every_records:,} records"
     for entry in config.correctors:
         yield "corrector", f"{entry.name}, {entry.kind}, group {config.group_of(entry)}: {', '.join(entry.kinds)} of {', '.join(entry.streams)}"

@@ -243,8 +243,8 @@ class CommandSender(Protocol):
         """Return once it is there for good; sent again it acts once. Raises Unavailable, ConfigError where the topic cannot be one of commands."""
         ...
 
-    def sent_since(self, at: int) -> Sequence[Command]:
-        """Return the commands that were sent since then, ms UTC, and are still there. Raises Unavailable."""
+    def sent_since(self, at: int) -> Sequence[tuple[int, Command]]:
+        """Return (when it was sent, ms UTC, the command) of those that were sent since then and are still there. Raises Unavailable."""
         ...
 
     def close(self) -> None:
