@@ -1,8 +1,8 @@
-"""What does an observation cost as things grow? If a line climbs by more than memory's latency explains: something is O(streams), O(window) or O(bins).
+"""What does an observation cost as things grow? If a line climbs by more than memory's latency: something is O(streams), O(window) or O(bins).
 
-Streams of a pool are hit at random, 5,000 in a batch; each has a window, evidence and edges of its own (1,000 distinct references). Windows and bins are
-those of one stream. Fields are those of a JSON message that goes through decoding, look-up and detection, all but the broker.
-    python tests/benchmarks/bench_growth.py [--most 100000] [--out FOLDER]        # --most 1000000 takes 6 GB and minutes; --out: growth.json, growth.svg
+Streams of a pool are hit at random, 5,000 in a batch; each has a window, evidence and edges of its own (1,000 distinct references). Windows and
+bins are those of one stream. Fields are those of a JSON message that goes through decoding, look-up and detection, all but the broker.
+    python tests/benchmarks/bench_growth.py [--most 100000] [--out FOLDER]      # --out: growth.json and growth.svg; --most 1000000: 6 GB, minutes
 """
 
 import argparse
@@ -120,7 +120,8 @@ def drawing(tables):
         (left, right), (low, high) = ((min(v), max(max(v), min(v) + 0.3)) for v in zip(*points, strict=True))
         low, high = low - 0.2, max(high + 0.2, low + 1)
         spots = [(40 + 200 * (x - left) / (right - left), 190 - 150 * (y - low) / (high - low)) for x, y in points]
-        dots = "".join(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4" fill="#1668b8"/><text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle">{row[1]:.3g}</text>'
+        dots = "".join(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4" fill="#1668b8"/>'
+                       f'<text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle">{row[1]:.3g}</text>'
                        f'<text x="{x:.0f}" y="208" text-anchor="middle">{abs(row[0]):,}</text>' for (x, y), row in zip(spots, rows, strict=True))
         charts.append(f'<g transform="translate({280 * i},0)"><text x="140" y="18" text-anchor="middle">{name}</text>{dots}</g>')
     width = 280 * len(tables)
