@@ -79,6 +79,7 @@ class World:
         """Let what runs from now on begin anew over the same input."""
         self.state = self.broker.topic("state", self.partitions, is_compacted=True)
         self.drift, self.letters, self.readings = (self.broker.topic(hint) for hint in ("drift", "dead-letters", "divergence"))
+        self.control = self.broker.topic("control")
         self.group, self.instance = unique("group"), unique("one")
 
     # ------------------------------------------------------------ configuration and processes
@@ -102,6 +103,7 @@ class World:
             "drift_events": {"topic": self.drift},
             "dead_letters": {"topic": self.letters},
             "divergence": {"topic": self.readings, "every_seconds": 1},
+            "control": {"topic": self.control},
             "state": {"topic": self.state},
             "limits": {"streams_per_partition_max": self.streams_max},
             "commit": {"every_seconds": 0.2},

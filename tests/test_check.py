@@ -85,11 +85,13 @@ def test_the_help_lists_the_variables():
 class Place:
     """An application on a broker: topics as they should be, and a configuration of them; a test then breaks one thing."""
 
-    def __init__(self, folder, broker, records, *, partitions=2, leave_out=(), state_partitions=None, is_compacted=True, **changes):
+    def __init__(
+        self, folder, broker, records, *, partitions=2, leave_out=(), state_partitions=None, control_partitions=1, is_compacted=True, **changes
+    ):
         self.name = unique("app")
         self.topic = f"{self.name}.in"
         self.folder, self.broker = folder, broker
-        for suffix, count in (("in", partitions), ("drift", 1), ("dead-letters", 1), ("divergence", 1)):
+        for suffix, count in (("in", partitions), ("drift", 1), ("dead-letters", 1), ("divergence", 1), ("control", control_partitions)):
             if suffix not in leave_out:
                 broker.topic(name=f"{self.name}.{suffix}", partitions=count)
         if "state" not in leave_out:
@@ -156,6 +158,7 @@ def test_the_inspection_changes_nothing(tmp_path, broker):
     ({"state_partitions": 1}, "state", "has 1 partitions, the largest input topic 2"),
     ({"state_partitions": 3}, "state", "make it anew with 2"),
     ({"is_compacted": False}, "state", "has cleanup.policy=delete"),
+    ({"control_partitions": 3}, "control", "has 3 partitions, and commands need one order"),
 ])  # fmt: skip
 def test_a_topic_that_is_missing_or_wrong_is_a_fault(tmp_path, broker, changes, suffix, sentence):
     place = Place(tmp_path, broker, **{"records": GOOD, **changes})
@@ -164,6 +167,15 @@ def test_a_topic_that_is_missing_or_wrong_is_a_fault(tmp_path, broker, changes, 
     assert done.code == 2
     assert found.startswith(f"{place.name}.{suffix}: ")
     assert sentence in found
+
+
+def test_a_control_topic_that_is_not_there_is_a_warning_and_none_where_commands_are_not_read(tmp_path, broker):
+    place = Place(tmp_path, broker, GOOD, leave_out=("control",))
+    done = place.check()
+    (found,) = findings(done, "warning")
+    assert (done.code, found.startswith(f"{place.name}.control: is not there")) == (0, True)
+    assert "--partitions 1 --config retention.ms=2592000000" in found
+    assert findings(Place(tmp_path, broker, GOOD, leave_out=("control",), control={"enabled": False}).check(), "warning") == []
 
 
 def test_dead_letters_that_are_not_kept_need_no_topic(tmp_path, broker):
@@ -258,6 +270,7 @@ def allowed(place, secure_broker, *, without=()):
     rights = {
         "in": ("topic", f"{place.name}.in", "READ"), "drift": ("topic", f"{place.name}.drift", "WRITE"),
         "divergence": ("topic", f"{place.name}.divergence", "WRITE"), "dead-letters": ("topic", f"{place.name}.dead-letters", "WRITE"),
+        "control": ("topic", f"{place.name}.control", "READ"),
         "state": ("topic", f"{place.name}.state", "READ", "WRITE", "DESCRIBE_CONFIGS"), "group": ("group", place.name, "READ"),
         "transaction": ("transactional_id", f"{place.name}.one", "WRITE"),
     }  # fmt: skip

@@ -201,6 +201,7 @@ def test_topics_sh_makes_the_topics_and_gives_exactly_the_rights_that_are_needed
     assert done.returncode == 0, done.stdout + done.stderr
     assert secure_broker.configs(f"{application}.drift")["retention.ms"] == "12345"       # what is there already is left as it is
     assert [secure_broker.partitions(f"{application}.{name}") for name in ("drift", "divergence", "dead-letters", "state")] == [2] * 4
+    assert secure_broker.partitions(f"{application}.control") == 1
     assert secure_broker.configs(f"{application}.state")["cleanup.policy"] == "compact"
     secure_broker.produce(input_topic, [b"record"], partition=0)
     a_unit_of_work_is_possible(Broker(secure_broker.bootstrap, security=secure_broker.security_of("SASL")), application, input_topic)
@@ -228,6 +229,8 @@ def a_unit_of_work_is_possible(detector: Broker, application: str, input_topic: 
     assert detector.committed(application, input_topic) == {0: 1}
     assert [record.value for record in detector.read(f"{application}.state")] == [b"sketch"]
     assert denied(detector, input_topic)
+    assert detector.read(f"{application}.control") == []
+    assert denied(detector, f"{application}.control")
     with pytest.raises(KafkaError):
         detector.topic(name=f"{application}.more")
     stranger = detector.producer(transactional_id=unique("other"))

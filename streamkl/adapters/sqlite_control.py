@@ -97,7 +97,8 @@ class SqliteSender:
 
 
 def _opened(path: str, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(Path(path).absolute().as_uri() + f"?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    name = Path(path).absolute().as_uri() + f"?mode={mode}"
+    connection = sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 

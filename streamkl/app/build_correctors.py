@@ -15,6 +15,7 @@ from streamkl.app.config_correctors import (
     Corrector,
     CustomCorrector,
     LogCorrector,
+    RebaselineCorrector,
     WebhookCorrector,
 )  # fmt: skip
 from streamkl.app.config_fault import did_you_mean
@@ -94,6 +95,14 @@ def corrector(entry: Corrector, config: Config) -> Call:
             from streamkl.adapters.log import Log
 
             return Log()
+        case RebaselineCorrector():
+            from streamkl.adapters.rebaseline import Rebaseline
+            from streamkl.app.build_control import command_sender
+
+            return Rebaseline(
+                command_sender(config), by=config.group_of(entry), after_seconds=entry.after_seconds, per_day=entry.per_day,
+                per_stream_per_day=entry.per_stream_per_day, reason=entry.reason,
+            )  # fmt: skip
         case CustomCorrector():
             return _own(entry)
     raise AssertionError(entry.kind)

@@ -53,7 +53,7 @@ class Corrector(Model):
     """What every corrector has: a subscription of its own."""
 
     name: PlainName = Field(description="Names it: its group is application.name, and has a position of its own.")
-    kind: str = Field(description="webhook, alertmanager, chat, command, log, or the dotted name of your own module.")
+    kind: str = Field(description="webhook, alertmanager, chat, command, rebaseline, log, or the dotted name of your own module.")
     streams: Names = Field(["*"], min_length=1, description="Streams by name; * stands for anything.")
     kinds: list[Kind] = Field(list(EPISODES), min_length=1, description="Kinds of drift events.")
     min_divergence: float | Mapping[str, float] | None = Field(
@@ -166,6 +166,17 @@ class CommandCorrector(Corrector):
             yield Fault(("arguments", 0), "is no program that can be run; give its path")
 
 
+class RebaselineCorrector(Corrector):
+    """Accepts the new normal of streams whose drift lasts, within limits."""
+
+    kind: Literal["rebaseline"] = Field(description="rebaseline: accepts the new normal of what drifts on, by the control topic.")
+    kinds: list[Kind] = Field(["drift.raised"], min_length=1, description="It acts on drift.raised alone.")
+    after_seconds: float = Field(86_400, ge=0, le=31_622_400, description="Only where the episode is still open so long after the alarm.")
+    per_day: int = Field(20, ge=1, le=100_000, description="New normals of all streams within a day; beyond it the alarm becomes a dead letter.")
+    per_stream_per_day: int = Field(1, ge=1, le=1000, description="New normals of one stream within a day.")
+    reason: Text = Field("the drift lasts, and is accepted as the new normal", description="Why; it stands in the events.")
+
+
 class LogCorrector(Corrector):
     """Logs each event."""
 
@@ -199,7 +210,8 @@ def kind_of(entry: object) -> object:
 
 CorrectorEntry = Annotated[
     Annotated[WebhookCorrector, Tag("webhook")] | Annotated[AlertmanagerCorrector, Tag("alertmanager")] | Annotated[ChatCorrector, Tag("chat")]
-    | Annotated[CommandCorrector, Tag("command")] | Annotated[LogCorrector, Tag("log")] | Annotated[CustomCorrector, Tag(CUSTOM)],
+    | Annotated[CommandCorrector, Tag("command")] | Annotated[LogCorrector, Tag("log")]
+    | Annotated[RebaselineCorrector, Tag("rebaseline")] | Annotated[CustomCorrector, Tag(CUSTOM)],
     Discriminator(kind_of),
 ]  # fmt: skip
 
