@@ -37,6 +37,7 @@ class Learning:
         self.values = Recent(settings.kind, max(MOST_KEPT * warmup, self.most))
         self.seen = 0
         self.correlation: Autocorrelation | None = None
+        self._learnt: tuple[int, Reference] | None = None           # of how many observations it was learnt
         self._kind, self._clean = settings.kind, cleaner(settings.kind)
 
     @property
@@ -64,7 +65,9 @@ class Learning:
 
     def learn(self) -> Reference:
         """Return the reference of what was collected."""
-        return self.values.learn(self.values.usable())
+        if self._learnt is None or self._learnt[0] != self.seen:
+            self._learnt = self.seen, self.values.learn(self.values.usable())
+        return self._learnt[1]
 
     def to_state(self) -> LearningState:
         """Return plain values from which `from_state` goes on."""
