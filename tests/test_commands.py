@@ -226,3 +226,9 @@ def test_python_wants_to_know_who_commands_and_why(embedded: Embedded):
             control.silence("*", -5, reason="r")
     with Control(embedded.config, by="") as nobody, pytest.raises(ConfigError, match="by is empty"):
         nobody.forget("*", reason="r")
+
+
+def test_a_run_that_ended_leaves_its_state_in_one_file(embedded: Embedded):
+    embedded.feed(200)
+    left = {path.name for path in embedded.folder.iterdir() if path.name.startswith("state.db")}
+    assert left == {"state.db", "state.db.lock"}

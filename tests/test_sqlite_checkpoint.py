@@ -260,3 +260,15 @@ def test_another_name_of_the_same_file_has_the_same_lock(tmp_path):
     with pytest.raises(StateError):
         SqliteCheckpoint(str(tmp_path / "link.db"), "payments")
     first.close()
+
+
+def test_a_file_that_was_let_go_of_is_whole_without_its_log_though_somebody_reads_it_still(path, tmp_path):
+    with closing(SqliteCheckpoint(str(path), "payments")) as checkpoint:
+        checkpoint.commit(unit(events=[event(1)], changes={b"k": b"x" * 50_000}))
+        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(path.read_bytes())
+    reader.close()
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)

@@ -89,8 +89,10 @@ class SqliteFile:
             raise
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Let go of the file, all of it in one piece though others read it still; a second call does nothing."""
         if self._lock >= 0:
+            with suppress(sqlite3.Error):
+                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             with suppress(sqlite3.Error):
                 self.connection.close()
             os.close(self._lock)

@@ -280,8 +280,8 @@ class Worker:
         return sum(shard.unsaved for shard in self._holding.shards.values())
 
     def close(self) -> None:
-        """Let go of the source and the checkpoint, though they may be away."""
-        for port in (self._source, self._checkpoint, *((self._control,) if self._control else ())):
+        """Let go of the outside, though it may be away; last of the checkpoint: who writes a state file puts it in order once nobody reads it."""
+        for port in (self._source, *((self._control,) if self._control else ()), self._checkpoint):
             with suppress(StreamklError):
                 port.close()
 
