@@ -38,6 +38,7 @@ def test_what_was_commanded_in_the_midst_of_a_run_is_what_a_plain_reader_finds()
     learning=st.sampled_from([0.0, 0.05, 10.0]), count=st.integers(1, 25), at_once=st.sampled_from([1, 3, 50]),
 )
 @settings(max_examples=60)
+@example(468, 100, [4, 43, 72, 121, 137, 273], [23, 11], 107, 0.0, 0.0, 6, 3)       # keys are forgotten and born anew in the midst of a command
 def test_commands_act_once_whatever_crashes_come(seed, rows_max, crashes, polls, every, share, learning, count, at_once):
     log = filled_log(seed, length=600, keys=3)
     pace = OFTEN._replace(commit_every_records=every, learning_seconds=learning, state_share=share)
