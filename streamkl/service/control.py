@@ -8,7 +8,7 @@ Rule 3: what is no command is counted, told, and skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from streamkl.errors import StreamklError
 from streamkl.service.command import Command
@@ -19,6 +19,7 @@ from streamkl.service.ports import CommandBatch, CommandSource
 from streamkl.service.shard import Shard
 from streamkl.service.telemetry import Telemetry
 
+T = TypeVar("T")
 POLL_SECONDS: Final = 0.5
 KEYS_AT_ONCE: Final = 20        # of those that a command acts on, before the clock is looked at
 MOST_OPEN: Final = 1000
@@ -52,15 +53,10 @@ class Control:
             return 0
         if is_due:
             self._looked_at, self._ready = self._clock(), here
-        try:
-            self._has_more = True
-            return self._carry_out(shards, until)
-        except StreamklError as error:
-            self._has_more = False
-            self._telemetry.control_failed(str(error))
-            return 0
-        finally:
-            self._tell_matches()
+        self._has_more = True
+        saved = self._carry_out(shards, until)
+        self._tell_matches()
+        return saved
 
     def close(self) -> None:
         """Let go of the control topic."""
@@ -84,7 +80,8 @@ class Control:
             if shard.orders.current:
                 yield shard
         idle = [shard for shard in shards if not shard.orders.current and self._is_anchored(shard)]
-        batch = self._source.read(min(shard.orders.next_offset or 0 for shard in idle)) if idle else CommandBatch([], 0)
+        batch = self._asked(lambda: self._source.read(min(shard.orders.next_offset or 0 for shard in idle))) if idle else None
+        batch = batch or CommandBatch([], 0)
         for shard in idle:
             for offset, command in _of(shard, batch):
                 if isinstance(command, str):
@@ -102,9 +99,17 @@ class Control:
 
     def _is_anchored(self, shard: Shard) -> bool:
         """Whether it is known, and stored, from where the commands are this partition's."""
-        if shard.orders.next_offset is None and (end := self._source.end()) is not None:
+        if shard.orders.next_offset is None and (end := self._asked(self._source.end)) is not None:
             shard.orders.begin_at(end)
         return shard.orders.is_anchored
+
+    def _asked(self, ask: Callable[[], T | None]) -> T | None:
+        """Return what the control topic answers, None where it is away."""
+        try:
+            return ask()
+        except StreamklError as error:
+            self._telemetry.control_failed(str(error))
+            return None
 
     def _refuse(self, offset: int, why: str) -> None:
         if offset > self._told_until:
