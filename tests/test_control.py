@@ -151,7 +151,8 @@ def test_what_is_no_command_says_why(value, why):
     ({"id": ""}, "id is empty"), ({"id": 7}, "id is no text"), ({"command": "explode"}, "none of rebaseline"),
     ({"command": None}, "command is no text"), ({"streams": " "}, "streams is empty"), ({"reason": ""}, "reason is empty"),
     ({"by": "x" * 201}, "more than 200"), ({"at": 1.5}, "no whole number"), ({"at": True}, "no whole number"), ({"at": -1}, "between 1970"),
-    ({"at": 10**15}, "between 1970"), ({"for_ms": None}, "how long"), ({"for_ms": 0}, "above 0"), ({"for_ms": 10**12}, "366 days"), ({"command": "forget"}, "takes no time"), ({"by": "\ud800"}, "UTF-8"),
+    ({"at": 10**15}, "between 1970"), ({"for_ms": None}, "how long"),
+    ({"for_ms": 0}, "above 0"), ({"for_ms": 10**12}, "366 days"), ({"command": "forget"}, "takes no time"), ({"by": "\ud800"}, "UTF-8"),
 ])  # fmt: skip
 def test_a_field_that_is_wrong_is_named(changes, why):
     import json
@@ -177,5 +178,3 @@ def test_a_command_of_a_newer_version_is_refused():
     topic = MemoryCommands()
     topic.messages.append((message.value, headers))
     assert topic.read(0).commands == [(0, "it is an event of another type, or of a newer version")]
-
-
