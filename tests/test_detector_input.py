@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamkl import ConfigError, Detector, Reference, StateError
+from streamkl.detect.kernel import Entry
 
 NORMAL = np.random.default_rng(0).standard_normal(500)
 
@@ -156,6 +157,12 @@ def test_a_detector_that_another_thread_updates_is_refused_and_unharmed():
     assert counts.sum() == 300
     gauges = det.life.watching.tracker.gauges()
     assert all(sum(gauge["counts"]) == gauge["window"] and gauge["value"] >= 0 for gauge in gauges)
+
+
+def test_a_detector_that_was_never_made_refuses_to_be_updated():
+    for unmade in (Detector.__new__(Detector), Entry()):
+        with pytest.raises(RuntimeError, match="call its class"):
+            unmade.update(1.0)
 
 
 def test_a_reference_cannot_be_changed_under_the_detectors_that_share_it():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from itertools import pairwise
 
@@ -127,6 +128,22 @@ def test_a_stored_stream_goes_on_in_another_pool():
     assert other.to_bytes("a") == pool.to_bytes("a")
     with pytest.raises(StateError):
         other.restore(b"rubbish")
+
+
+def test_a_stream_that_another_thread_updates_is_not_read_half_way():
+    pool = DetectorPool(reference=np.random.default_rng(6).normal(size=1000), false_alarms=1e15)
+    slots, values = np.full(500_000, pool.slot("a")), np.random.default_rng(7).normal(size=500_000)
+    feeding = threading.Thread(target=lambda: [pool.update_many(slots, values) for _ in range(4)])
+    feeding.start()
+    refused = 0
+    while feeding.is_alive():
+        try:
+            pool.to_bytes("a")
+        except RuntimeError:
+            refused += 1
+    feeding.join()
+    assert refused
+    assert pool["a"].n == 4 * len(values)
 
 
 def test_rebaselining_through_the_pool_is_that_of_the_detector():

@@ -86,12 +86,13 @@ class Slots:
         self._free.setdefault(count, []).append(first)
 
     def detector(self, slot: int) -> Detector:
-        """Return the detector of a slot, up to date unless it is held; it must be read only."""
+        """Return the detector of a slot, up to date unless it is held; it must be read only. Raises RuntimeError while another thread updates."""
         detector = self._detectors[slot]
         if detector is None:
             raise IndexError(f"slot {slot} is empty")
+        tape = self._fleet.tape(slot)               # asked for in any case: it is refused while another thread updates
         if (maturing := _taping(detector.life)) and slot not in self._held:
-            maturing.absorb(np.frombuffer(self._fleet.tape(slot)))
+            maturing.absorb(np.frombuffer(tape))
             self._fleet.make_room(slot, maturing.room)
         return detector
 

@@ -45,6 +45,8 @@ cdef class Entry:
         x: None and NaN are missing; infinities fall in the outer bins. at: event time, ms since the epoch, UTC. Raises TypeError for other types.
         """
         cdef int verdict
+        if self.step is None:
+            raise RuntimeError("this detector was never set up; call its class, which does that, not __new__ alone")
         cdef Tracker tracker = self.step.tracker
         if at is not None:
             at = checked_time(at)
