@@ -133,6 +133,15 @@ def test_a_former_reference_that_is_stored_is_not_stored_again_and_goes_once_it_
     assert len(cut(det).core) < 1.2 * len(cut(rebaselined(0)[0]).core) + 1500      # beside the origin's window
 
 
+def test_a_former_reference_keeps_its_place_when_the_oldest_one_goes():
+    det, _ = rebaselined(13)
+    before = Detector.of_state(join(cut(det)))
+    assert [chunk.ordinal for chunk in cut(before).chunks] == list(range(3, 13))
+    det.rebaseline()
+    det.update_many(normal(14, 100))
+    assert len(set(cut(det).chunks) - set(cut(before).chunks)) == 1
+
+
 def test_a_state_of_before_there_were_former_references_is_read():
     import msgspec
 
