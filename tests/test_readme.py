@@ -1,5 +1,6 @@
 """README's claims hold: its blocks are there, its Python runs, its example shows what it says."""
 
+import fnmatch
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from program import streamkl
 
+from streamkl.app.build_service import feeds
 from streamkl.app.config import load
 from streamkl.service.metrics import METRICS
 
@@ -46,6 +48,18 @@ def test_a_configuration_that_is_shown_is_valid(number, tmp_path, monkeypatch):
     (tmp_path / "config.yaml").write_text(shown[number])
     config = load("config.yaml", {"PAYMENTS_PASSWORD": "x"})
     assert (config.drift_topic, config.state_kind) == (("payments.drift", "kafka"), ("servers.drift", "sqlite"))[number]
+
+
+def test_names_of_streams_that_are_shown_are_those_of_the_configuration(tmp_path):
+    """A glob that names nothing is no error: who copies one that fits nothing never hears of it."""
+    (shown,) = [block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.S | re.M) if block.startswith("application: payments")]
+    (tmp_path / "config.yaml").write_text(shown)
+    (feed,) = feeds(load(str(tmp_path / "config.yaml"), {"PAYMENTS_PASSWORD": "x"}))
+    names = [feed.stream(key, field.name) for key in ("EU", "old/EU") for field in feed.fields]
+    text = README[README.index("## As a service on Kafka") : README.index("## Without Kafka")]
+    globs = set(re.findall(r"""(?<=["' ])payments/[\w/*]+""", text))
+    assert {"payments/*", "payments/EU/*", "payments/EU/amount", "payments/old/*"} <= globs
+    assert [glob for glob in globs if not fnmatch.filter(names, glob)] == []
 
 
 def test_the_correctors_that_are_shown_are_valid_and_those_of_every_kind(tmp_path):
