@@ -146,6 +146,11 @@ class DetectorPool:
         if isinstance(streams, np.ndarray) and streams.dtype.kind in "iu":
             return np.ascontiguousarray(streams, np.int64)
         names = list(streams)
+        if set(map(type, names)) <= {str}:
+            try:
+                return np.fromiter(map(self._names.__getitem__, names), np.int64, count)
+            except KeyError:
+                return np.fromiter(map(self.slot, names), np.int64, count)
         if all(isinstance(name, (int, np.integer)) and not isinstance(name, bool) for name in names):
             return np.array(names, np.int64)
         if wrong := [name for name in names if not isinstance(name, str)]:
