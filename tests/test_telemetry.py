@@ -53,6 +53,7 @@ CALLS = [
      {"partitions": ["payments[3]"], "records": 500, "streams": 11, "state_bytes": 2048, "events": 1, "dead_letters": 3, "seconds": 0.04},
      {"streamkl_commits_total": 1, "streamkl_commit_seconds_count": 1, ("streamkl_commit_seconds_bucket", "le", "0.05"): 1,
       "streamkl_state_bytes_total": 2048, "streamkl_streams": 11, ("streamkl_dead_letters_total", "reason", "not JSON"): 3}),
+    ("memory_measured", (4096,), "debug", "memory.measured", {"tracker_bytes": 4096}, {"streamkl_tracker_bytes": 4096}),
     ("event_published", (RAISED,), "info", "event.published",
      {"id": RAISED.id, "kind": "drift.raised", "stream": RAISED.stream, "episode": RAISED.episode},
      {("streamkl_drift_events_total", "kind", "drift.raised"): 1}),

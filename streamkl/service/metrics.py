@@ -53,6 +53,7 @@ METRICS: Final = (
     Metric("streamkl_rebalances_total", "counter", "Times that partitions were gained or lost."),
     Metric("streamkl_partitions", "gauge", "Partitions held."),
     Metric("streamkl_streams", "gauge", "Streams held."),
+    Metric("streamkl_tracker_bytes", "gauge", "Bytes of native memory that the streams hold."),
     Metric("streamkl_evictions_total", "counter", "Streams forgotten, longest idle first, to keep the limit."),
     Metric("streamkl_relearned_streams_total", "counter", "Streams that learn anew, as what was stored of them could not be kept."),
     Metric("streamkl_postponed_streams", "gauge", "Streams whose learning waits for its turn."),

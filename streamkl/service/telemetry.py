@@ -165,6 +165,11 @@ class Telemetry:
         fields = {"records": records, "streams": streams, "state_bytes": state_bytes, "events": events, "dead_letters": sum(dead_letters.values())}
         self._log.info("work.committed", partitions=list(map(str, partitions)), **fields, seconds=round(seconds, 4))
 
+    def memory_measured(self, tracker_bytes: int) -> None:
+        """The streams' native state holds so many bytes."""
+        self._meter.gauge("streamkl_tracker_bytes", tracker_bytes)
+        self._log.debug("memory.measured", tracker_bytes=tracker_bytes)
+
     def event_published(self, event: DriftEvent) -> None:
         """A drift event stands, in the unit that was committed."""
         self._meter.count("streamkl_drift_events_total", kind=event.kind)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from streamkl.detect.kernel.tracker import held_bytes
 from streamkl.errors import RecordError, StreamklError, Unavailable
 from streamkl.service.control import Control
 from streamkl.service.holding import Holding
@@ -227,6 +228,7 @@ class Worker:
         seconds = self._clock() - self._paused_from      # with what was saved right before
         self._telemetry.work_committed(
             list(unit.replay_from), self._records, self._holding.streams, self._state_bytes, len(unit.events), letters, seconds)
+        self._telemetry.memory_measured(held_bytes())
         self._telemetry.readings_published(unit.readings)
         self._forget_unit()
 
