@@ -26,7 +26,7 @@ enum { LEAST_REST = 16, SHORT_REST = 4 };  /* events for which it is worth while
 typedef struct {
     int window, filled;             /* events that it holds when full, and now */
     int groups, occupied;           /* K; groups with an event in the window or the reference */
-    int is_js, is_summed;           /* of JS: the terms are kept; of KL they always are */
+    int is_js, is_summed;           /* summed: of JS the terms are kept now; KL has none, its sum always is */
     const uint8_t *group_of;        /* (bins,) the group of each bin */
     const int64_t *entropy;         /* (window + 2,) F(c) = (c + 1/2) log(c + 1/2), times scale */
     const double *share;            /* (groups,) q_i */
@@ -202,7 +202,6 @@ INLINE int gauge_is_beyond(gauge_t *a, double limit)
     a->rest = a->leeway > 0 ? a->leeway - gauge_moved(a) : 0;
     if (a->rest >= SHORT_REST)
         return a->is_beyond;
-    a->is_summed &= a->leeway == 0;         /* else other things stand in the place of the terms */
     const double value = gauge_value(a);
     const int is_beyond = value > limit + a->bias_per_group * (a->occupied - 1);
     if (a->is_js) {
@@ -210,7 +209,7 @@ INLINE int gauge_is_beyond(gauge_t *a, double limit)
         const double rest = is_beyond == (value > bound) ? gap * gap * (a->filled + 0.5 * a->groups) / M_LN2 - 1.0 : 0.0;
         a->is_beyond = is_beyond;
         a->rest = a->leeway = rest >= LEAST_REST ? (int64_t)rest : 0;
-        a->is_summed &= a->rest == 0;
+        a->is_summed &= a->rest == 0;       /* else other things stand in the place of the terms */
         for (int i = 0; i < a->groups && a->leeway > 0; i++)
             a->terms[i] = a->counts[i];
     }
