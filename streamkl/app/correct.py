@@ -8,19 +8,18 @@ Rule 3: what ends one for good - a position that is lost, a right that is missin
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from types import FrameType
 from typing import Final
 
 from streamkl.app import build_correctors, logging
 from streamkl.app.build_correctors import Correcting
 from streamkl.app.config import Config, load
 from streamkl.app.config_source import KafkaSource
-from streamkl.app.exit_code import Terminated, exit_code
+from streamkl.app.exit_code import exit_code
+from streamkl.app.stop_signal import stopped_by_signals
 from streamkl.errors import StreamklError
 from streamkl.service.telemetry import Telemetry
 
@@ -42,10 +41,14 @@ def correct(path: str, names: Sequence[str]) -> int:
     try:
         server = build_correctors.server(config, meter, crew)
         telemetry.started(config.application, version("streamkl"), f"http://{config.monitoring.host}:{server.port}" if server else None)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _stopper(crew, telemetry, number))
+
+        def stop(signal: str) -> None:
+            crew.stop()
+            telemetry.stopping(signal)
+
         try:
-            error = crew.run()
+            with stopped_by_signals(stop):
+                error = crew.run()
         finally:
             if server:
                 server.close()
@@ -125,16 +128,3 @@ def secrets(config: Config) -> list[str]:
     if isinstance(config.source, KafkaSource):
         found += [secret for secret in (config.source.security.password, config.source.security.key_password) if secret]
     return [secret.reveal() for secret in found]
-
-
-def _stopper(crew: Crew, telemetry: Telemetry, number: signal.Signals) -> Callable[[int, FrameType | None], None]:
-    def stop(_: int, __: FrameType | None) -> None:
-        signal.signal(number, _end)
-        crew.stop()
-        telemetry.stopping(number.name)
-
-    return stop
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from types import FrameType
 from typing import Final
 
 from streamkl.app import build_service, logging
 from streamkl.app.config import Config, load
 from streamkl.app.config_source import KafkaSource
-from streamkl.app.exit_code import Terminated, exit_code
+from streamkl.app.exit_code import exit_code
+from streamkl.app.stop_signal import stopped_by_signals
 from streamkl.errors import StreamklError
 
 COLLECT_AFTER: Final = (50_000, 20, 100)
@@ -34,11 +33,15 @@ def run(path: str, discard: Sequence[str]) -> int:
     service = build_service.service(config, discard)
     metrics = f"http://{config.monitoring.host}:{service.server.port}" if service.server else None
     service.telemetry.started(config.application, version("streamkl"), metrics)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopper(service, number))
     gc.set_threshold(*COLLECT_AFTER)
+
+    def stop(signal: str) -> None:
+        service.worker.stop()
+        service.telemetry.stopping(signal)
+
     try:
-        service.worker.run()
+        with stopped_by_signals(stop):
+            service.worker.run()
     except StreamklError as error:
         service.telemetry.failed(str(error))
         return exit_code(error)
@@ -50,23 +53,10 @@ def run(path: str, discard: Sequence[str]) -> int:
     return 0
 
 
-def _stopper(service: build_service.Service, number: signal.Signals) -> Callable[[int, FrameType | None], None]:
-    def stop(_: int, __: FrameType | None) -> None:
-        signal.signal(number, _end)
-        service.worker.stop()
-        service.telemetry.stopping(number.name)
-
-    return stop
-
-
 def _reason(has_lost: bool, unsaved: int) -> str:
     if has_lost:
         return "the last unit of work could not be committed; its records come again"
     return "all that was taken is committed" + (f"; {unsaved:,} keys were not saved in time and are replayed" if unsaved else "")
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def _secrets(config: Config) -> list[str]:

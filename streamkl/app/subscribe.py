@@ -7,16 +7,12 @@ Rule 2: `run` in the main thread ends in order on the first SIGTERM or Ctrl-C: w
 from __future__ import annotations
 
 import functools
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from streamkl.app import build_subscription
 from streamkl.app.build_subscription import Wanted
-from streamkl.app.exit_code import Terminated
+from streamkl.app.stop_signal import stopped_by_signals
 from streamkl.detect.event import DriftEvent
 from streamkl.service.subscription import Subscription
 
@@ -47,7 +43,7 @@ class Subscribed(Generic[Result]):
         """Call the function with each event that comes, until `stop`, SIGTERM or Ctrl-C; then close."""
         subscription = self.subscription
         try:
-            with _stopped_by_signals(subscription):
+            with stopped_by_signals(lambda _: subscription.stop()):
                 subscription.run()
         finally:
             self.close()
@@ -98,29 +94,3 @@ def subscribe(url: str, *, group: str, **settings: Any) -> Callable[[Callable[[D
 
     build_subscription.wanted(url, group, None, **settings)      # refused at the line that is wrong
     return subscribed
-
-
-@contextmanager
-def _stopped_by_signals(subscription: Subscription) -> Iterator[None]:
-    """Let signals stop a run, in the main thread; elsewhere they are somebody else's."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for one in before:
-            signal.signal(one, _end)
-        subscription.stop()
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
