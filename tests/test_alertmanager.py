@@ -147,9 +147,19 @@ def test_an_end_is_never_later_than_now():
 
 
 def test_other_kinds_and_silenced_alarms_are_left_alone_but_ends_always_come():
-    assert posted(event("reference.learned"), event("stream.unsilenced"), event(silenced=True)) == []
+    assert posted(event("reference.learned"), event("stream.unsilenced", evidence=0.0), event(silenced=True)) == []
     assert len(posted(event("drift.resolved", silenced=True), event("stream.silenced", silenced=True))) == 2
     assert len(posted(event(silenced=True), is_silenced_too=True)) == 1
+
+
+def test_an_episode_that_outlasts_a_silence_is_an_alert_again():
+    spoken = event("stream.unsilenced", evidence=1e6, budget=1e6, reason="its time was up; episode 1 is open", at=AT_MS)
+    silent = event("stream.unsilenced", evidence=0.0, budget=1e6, reason="its time was up", id="other")
+    raised, ended, again = posted(RAISED, event("stream.silenced"), spoken, silent, clock=lambda: AT_MS / 1000)
+    assert raised["labels"] == ended["labels"] == again["labels"]
+    assert ended.keys() & {"startsAt"} == set()
+    assert again["startsAt"] == "2025-10-09T08:53:20.000Z"
+    assert again["annotations"]["reason"] == "its time was up; episode 1 is open"
 
 
 def test_what_is_empty_is_no_label():

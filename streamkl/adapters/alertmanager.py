@@ -2,7 +2,8 @@
 
 Rule 1: labels are of the stream, never of an event: those at the end are those at the beginning, or the alert would never end.
 Rule 2: nobody sends an alert again and again as Prometheus does, so it ends when the episode does, or after `ends_after_hours`.
-Rule 3: joining is Alertmanager's: with group_by [alertname, application, group] a fault in 500 streams is one notification.
+Rule 3: a silence ends the alert; where the episode is still open when the silence is over, it is raised again.
+Rule 4: joining is Alertmanager's: with group_by [alertname, application, group] a fault in 500 streams is one notification.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from streamkl.service.cloud_events import rfc3339
 
 PATH: Final = "/api/v2/alerts"
 BEGINS: Final = "drift.raised"
+SPOKEN: Final = "stream.unsilenced"
 ENDS: Final = ("drift.resolved", "reference.rebaselined", "stream.silenced", "stream.forgotten")
 LATE_SECONDS: Final = 20.0
 """An alert that began longer ago is told to begin now: what began before `group_wait` (30 s) is notified at once, before the rest of its group."""
@@ -65,7 +67,7 @@ class Alertmanager:
 
     def __call__(self, event: DriftEvent) -> None:
         """Raise or end the alert of the event's stream; other kinds are left alone."""
-        if event.kind not in ENDS and (event.kind != BEGINS or (event.silenced and not self._is_silenced_too)):
+        if not (self._begins(event) or event.kind in ENDS):
             return
         body = json.dumps([self._alert(event, round(self._clock() * 1000))]).encode()
         errors: list[StreamklError] = []
@@ -80,11 +82,17 @@ class Alertmanager:
     def __repr__(self) -> str:
         return f"Alertmanager({', '.join(repr(sender.origin) for sender in self._senders)})"
 
+    def _begins(self, event: DriftEvent) -> bool:
+        """Return whether an episode is open from now on, for whoever is told of it."""
+        if event.kind == SPOKEN:
+            return event.evidence >= event.budget       # so it says that an episode is open
+        return event.kind == BEGINS and (not event.silenced or self._is_silenced_too)
+
     def _alert(self, event: DriftEvent, now_ms: int) -> dict[str, object]:
         labels = {**self._labels, "group": event.group, "stream": event.stream}
         at = now_ms if event.at is None or event.at > now_ms or rfc3339(event.at) is None else event.at
         alert = {"labels": {name: value for name, value in labels.items() if value}, "annotations": _annotations(event)}
-        if event.kind != BEGINS:  # without a beginning: the one that it has stays
+        if not self._begins(event):  # without a beginning: the one that it has stays
             return {**alert, "endsAt": rfc3339(at)}
         began = at if now_ms - at <= LATE_SECONDS * 1000 else now_ms
         return {**alert, "startsAt": rfc3339(began), "endsAt": rfc3339(now_ms + self._lasts_ms)}
@@ -95,7 +103,7 @@ def _annotations(event: DriftEvent) -> dict[str, str]:
     far = event.farthest
     kl = event.divergence.get("kl")
     told = {
-        "summary": f"Drift in {event.stream}" if event.kind == BEGINS else f"{event.stream}: {event.kind}",
+        "summary": f"Drift in {event.stream}" if event.kind in (BEGINS, SPOKEN) else f"{event.stream}: {event.kind}",
         "at": rfc3339(event.at) or "",
         "kl_nats": f"{far.kl:.4g}" if far else f"{kl.value:.4g}" if kl and isfinite(kl.value) else "",
         "limit_nats": f"{far.limit:.4g}" if far else "",

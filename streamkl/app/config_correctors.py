@@ -25,7 +25,7 @@ from streamkl.service.web_url import web_url
 from streamkl.service.webhook_signature import key_of
 
 EPISODES: Final = ("drift.raised", "drift.resolved", "reference.rebaselined")
-ALERTS: Final = (*EPISODES, "stream.silenced", "stream.forgotten")
+ALERTS: Final = (*EPISODES, "stream.silenced", "stream.unsilenced", "stream.forgotten")
 CUSTOM: Final = "custom"
 HANG_SECONDS: Final = 15.0
 """A corrector that keeps a deadline of its own is given up so much later."""
