@@ -88,6 +88,17 @@ def test_a_restart_forgets_neither_what_it_sent_nor_its_limits():
     assert [command.id for command in commands(topic)] == ["other", "a:e1"]
 
 
+def test_two_processes_of_a_group_share_its_limits():
+    topic, clock = MemoryCommands(), Clock()
+    one, two = (Rebaseline(topic, by="a", per_day=2, clock=clock) for _ in range(2))
+    one(raised(1, "pay/a", at=None))
+    two(raised(2, "pay/b", at=None))
+    for corrector in (one, two):
+        with pytest.raises(RecordError, match="accepted 2 new normals"):
+            corrector(raised(3, "pay/c", at=None))
+    assert [command.id for command in commands(topic)] == ["a:e1", "a:e2"]
+
+
 @pytest.mark.parametrize("wrong", [{"after_seconds": -1}, {"per_day": 0}, {"per_stream_per_day": 0}])
 def test_limits_that_allow_nothing_are_refused(wrong):
     with pytest.raises(ConfigError):
