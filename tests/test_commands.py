@@ -222,8 +222,12 @@ def test_python_wants_to_know_who_commands_and_why(embedded: Embedded):
         for wrong in ({"reason": ""}, {"reason": None}, {"reason": "\ud800"}):
             with pytest.raises(ConfigError):
                 control.forget("*", **wrong)
-        with pytest.raises(ConfigError):
-            control.silence("*", -5, reason="r")
+        for seconds in (-5, "2h", None, True, float("nan")):
+            with pytest.raises(ConfigError):
+                control.silence("*", seconds, reason="r")
+        for id in (7, "", "x" * 201):
+            with pytest.raises(ConfigError):
+                control.forget("*", reason="r", id=id)
     with Control(embedded.config, by="") as nobody, pytest.raises(ConfigError, match="by is empty"):
         nobody.forget("*", reason="r")
 

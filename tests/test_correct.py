@@ -210,6 +210,7 @@ def test_a_second_process_of_the_same_correctors_is_refused(started, folder):
 
 @pytest.mark.parametrize(("correctors", "names", "said"), [
     ([], [], "there are no correctors in this configuration"),
+    ([], ["line"], "there are no correctors in this configuration"),
     ([{"name": "line", "kind": "log"}], ["lines"], "there is no corrector 'lines' in this configuration; did you mean line?"),
 ])  # fmt: skip
 def test_nothing_to_run_is_a_fault(folder, correctors, names, said):

@@ -21,6 +21,7 @@ from subscribing import OfFile, event, events
 import streamkl
 from streamkl.app.build_subscription import default_store, wanted
 from streamkl.app.event_place import event_place
+from streamkl.app.stop_signal import ONCE_SECONDS
 
 SECONDS = 60.0
 
@@ -81,7 +82,8 @@ async def nothing(event):
     "settings",
     [{"group": ""}, {"group": "a/b"}, {"group": "x" * 101}, {"streams": []}, {"kinds": "drift"}, {"attempts": 0}, {"attempts": True},
      {"timeout_seconds": 0}, {"retry_seconds": float("nan")}, {"first_wait_seconds": -1}, {"start_at": "now"}, {"dead_letters": "topic"},
-     {"instance": "one"}],
+     {"instance": "one"}, {"streams": 3}, {"kinds": 3}, {"kinds": [None]}, {"kinds": [["drift.raised"]]}, {"store": 3}, {"group": 3},
+     {"dead_letters": 3}, {"streams": None}],
 )  # fmt: skip
 def test_a_wrong_setting_is_refused_where_it_stands(place, settings):
     with pytest.raises(streamkl.ConfigError):
@@ -89,8 +91,9 @@ def test_a_wrong_setting_is_refused_where_it_stands(place, settings):
 
 
 def test_a_wrong_url_and_what_cannot_be_called_are_refused_where_they_stand(place):
-    with pytest.raises(streamkl.ConfigError, match="no URL of events"):
-        streamkl.subscribe("http://here", group="retrainer")
+    for url in ("http://here", None, 3):
+        with pytest.raises(streamkl.ConfigError, match="no URL of events"):
+            streamkl.subscribe(url, group="retrainer")
     with pytest.raises(streamkl.ConfigError, match="coroutine"):
         streamkl.subscribe(place.url, group="retrainer")(nothing)
 
@@ -154,7 +157,7 @@ def test_the_second_signal_ends_a_run_at_once_and_the_event_comes_again(place):
     assert process.stdout.readline() == "began 0\n"
     began_at = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    time.sleep(ONCE_SECONDS + 0.3)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=SECONDS)
     assert time.monotonic() - began_at < 5.0

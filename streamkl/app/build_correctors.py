@@ -58,11 +58,11 @@ def correctors(config: Config, names: Sequence[str], meter: Meter) -> list[Corre
 def chosen(config: Config, names: Sequence[str]) -> list[Corrector]:
     """Return the entries of some names, or all. Raises ConfigError for a name that is not there, and where there is none."""
     known = [entry.name for entry in config.correctors]
+    if not known:
+        raise ConfigError("there are no correctors in this configuration; add a section correctors, with name and kind of each")
     for name in names:
         if name not in known:
             raise ConfigError(f"there is no corrector {name!r} in this configuration; {did_you_mean(name, known)}")
-    if not known:
-        raise ConfigError("there are no correctors in this configuration; add a section correctors, with name and kind of each")
     return [entry for entry in config.correctors if not names or entry.name in names]
 
 

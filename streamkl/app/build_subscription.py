@@ -100,10 +100,12 @@ def wanted(
         raise ConfigError(f'start_at={start_at!r}: use "earliest" or "latest"')
     if place.kind != "kafka" and (dead_letters or config or security or instance or start_at != "earliest"):
         raise ConfigError(f"dead_letters, start_at, instance, config and security are for Kafka; leave them out of a subscription to {url}")
-    if instance and not GROUP.fullmatch(instance):
+    if instance and not (isinstance(instance, str) and GROUP.fullmatch(instance)):
         raise ConfigError(f"instance={instance!r}: give it a name of letters, digits, dots, dashes and underscores, at most 100")
-    if dead_letters is not None and not TOPIC.fullmatch(dead_letters):
+    if dead_letters is not None and not (isinstance(dead_letters, str) and TOPIC.fullmatch(dead_letters)):
         raise ConfigError(f"dead_letters={dead_letters!r} is no name of a topic")
+    if store is not None and not isinstance(store, str | os.PathLike):
+        raise ConfigError(f"store={store!r}: give the path of a file")
     if config is not None:
         security = build.security(os.fspath(config))
     return Wanted(

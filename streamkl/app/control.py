@@ -75,13 +75,15 @@ class Control:
 
 def made(name: str, streams: str, reason: str, by: str, seconds: float | None, id: str | None = None) -> Command:
     """Return a command of this moment. Raises ConfigError for one that no service would take."""
-    for what, text in (("streams", streams), ("reason", reason), ("by", by)):
+    id = str(uuid.uuid4()) if id is None else id
+    for what, text in (("streams", streams), ("reason", reason), ("by", by), ("id", id)):
         if not isinstance(text, str):
             raise ConfigError(f"{what}={text!r} must be text; give it as a str")
-    if seconds is not None and not 0.001 <= seconds < 1e9:
-        raise ConfigError(f"{name} {label(streams)}: {seconds:g} seconds are no length of time for it; give some between a millisecond and 366 days")
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and 0.001 <= seconds < 1e9):
+        raise ConfigError(f"{name} {label(streams)}: {seconds!r} is no number of seconds for it; give one between a millisecond and 366 days")
     for_ms = None if seconds is None else round(seconds * 1000)
-    command = Command(id or str(uuid.uuid4()), name, streams, reason, by, round(time.time() * 1000), for_ms)
+    command = Command(id, name, streams, reason, by, round(time.time() * 1000), for_ms)
     if why := fault(command):
         raise ConfigError(f"{name} {label(streams)}: {why}; correct it")
     return command

@@ -34,6 +34,8 @@ def event_place(url: str) -> EventPlace:
     >>> event_place("kafka://a:9092,b:9092/payments.drift")
     EventPlace(kind='kafka', servers=('a:9092', 'b:9092'), topic='payments.drift', path='')
     """
+    if not isinstance(url, str):
+        raise ConfigError(f"{url!r} is no URL of events; URLs are {FORMS}")
     kind, _, rest = url.partition("://")
     if "@" in rest.partition("/")[0]:
         raise ConfigError(f"user and password are no part of the URL of events; give them with --config CONFIG; URLs are {FORMS}")

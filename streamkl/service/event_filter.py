@@ -9,7 +9,7 @@ Rule 3: the end of an episode has hardly any divergence: a least one is not aske
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
@@ -53,15 +53,21 @@ def event_filter(
     >>> event_filter("payments/*", ["drift.raised"], 0.1).least
     {'kl': 0.1}
     """
-    globs = (streams,) if isinstance(streams, str) else tuple(streams)
+    globs = _several(streams)
     if not globs or not all(isinstance(glob, str) and glob for glob in globs):
         raise ConfigError(f"streams={streams!r} names no stream; give globs such as 'payments/*', or '*' for all")
-    wanted = None if kinds is None else frozenset((kinds,) if isinstance(kinds, str) else kinds)
-    if wanted is not None and (unknown := sorted(wanted - set(KINDS), key=str)):
-        raise ConfigError(f"kinds: there is no kind {unknown[0]!r}; kinds are {', '.join(KINDS)}")
+    wanted = None if kinds is None else _several(kinds)
+    for kind in wanted or ():
+        if kind not in KINDS:
+            raise ConfigError(f"kinds: there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
     if wanted is not None and not wanted:
         raise ConfigError("kinds is empty, so that no event would ever come; leave it out for all kinds")
-    return EventFilter(globs, wanted, _least(min_divergence), is_silenced_too)
+    return EventFilter(globs, None if wanted is None else frozenset(wanted), _least(min_divergence), is_silenced_too)
+
+
+def _several(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return what one text, or several of them, are; what is neither is one that nothing is."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
 
 
 def magnitude(event: DriftEvent, measure: str) -> float:
