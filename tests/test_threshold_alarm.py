@@ -81,3 +81,35 @@ def test_it_is_raised_and_resolved_where_a_window_counted_anew_crosses_the_limit
     expected = counted_anew(detector, values, measure, high, high / ratio)
     assert [(event.position, event.kind) for event in detector.update_many(values)] == expected
     assert [(i, event.kind) for i, x in enumerate(values.tolist()) if (event := alone.update(x))] == expected
+
+
+def test_a_bin_that_nobody_had_raises_the_limit_in_the_midst_of_a_batch():
+    """The limit is chosen so that it is crossed when that bin is not counted, and not otherwise: for each of some hundred points of a slow climb."""
+    rng = np.random.default_rng(5)
+    reference = rng.standard_normal(3000)
+    values = np.concatenate([rng.standard_normal(700), rng.standard_normal(900) + np.linspace(0, 5, 900)])
+    values[560] = np.nan                                        # the only missing one; it comes while JS rests, in a full window
+    setting = {"alarm": "threshold", "measure": "js", "window": 1500, "on_drift": "hold"}
+    plain = Detector(reference, **setting).life.watching
+    each = plain.study.autocorrelation.mean_tau * (1 / 1500 + 1 / plain.reference.m) / 8
+    values = np.concatenate([rng.standard_normal(1500), values])
+    top = max_of(plain, values, each)
+    differing = 0
+    for high in np.arange(top - 60.3 * each, top, each / 2):
+        detector = Detector(reference, raise_at=high, resolve_at=high / 100, **setting)
+        expected = counted_anew(detector, values, "js", high, high / 100)
+        assert [(event.position, event.kind) for event in detector.update_many(values)] == expected
+        differing += expected != counted_anew(detector, values, "js", high - each, high / 100)
+    assert differing > 20
+
+
+def max_of(watching, values, each):
+    """The largest JS, less its bias, of any window of these values."""
+    bins, window = watching.reference.bins, watching.window
+    q, where = (bins.counts + 0.5) / (bins.counts + 0.5).sum(), bins.index(values)
+    tops = []
+    for end in range(window, len(values), 10):
+        counts = np.bincount(where[end - window:end], minlength=bins.k)
+        p = (counts + 0.5) / (counts + 0.5).sum()
+        tops.append(js(p, q) - each * (((counts > 0) | (bins.counts > 0)).sum() - 1))
+    return max(tops)
