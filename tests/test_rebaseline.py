@@ -141,6 +141,25 @@ def test_from_the_configuration_it_runs_beside_the_service(tmp_path: Path):
     assert (event["by"], event["reason"]) == ("shop.accept", "the drift lasts, and is accepted as the new normal")
 
 
+def test_beside_a_service_that_has_not_begun_it_waits(tmp_path: Path):
+    embedded = Embedded(tmp_path)
+    path = Path(embedded.config)
+    path.write_text(path.read_text() + "correctors:\n- {name: accept, kind: rebaseline, per_day: 1}\n")
+    (embedded.folder / "in.jsonl").touch()
+    running = subprocess.Popen([*COMMAND, "correct", embedded.config], stderr=subprocess.PIPE, text=True)
+    try:
+        while "start the service first" not in (line := running.stderr.readline()):
+            assert line, "it ended"
+        embedded.feed(250)
+        embedded.feed(100, mean=4.0)
+        until(lambda: len(sent_to(embedded)) == 1, "one of the two alarms is accepted")
+        running.terminate()
+        assert running.wait(30) == 0
+    finally:
+        running.kill()
+        running.stderr.close()
+
+
 def sent_to(embedded: Embedded) -> list:
     with closing(sqlite3.connect(embedded.state)) as connection:
         return connection.execute("SELECT json FROM commands").fetchall()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streamkl.app import build
 from streamkl.app.config_source import KafkaSource
 from streamkl.app.event_place import event_place
 from streamkl.errors import ConfigError
+from streamkl.service.command import Command
 from streamkl.service.ports import CommandSender, CommandSource
 
 if TYPE_CHECKING:
@@ -45,6 +47,33 @@ def command_sender(config: Config) -> CommandSender:
     from streamkl.adapters.sqlite_control import SqliteSender
 
     return SqliteSender(config.state_path, config.application)
+
+
+class LateSender:
+    """What sends commands to the service of a configuration, which may begin later: each use raises Unavailable until it has."""
+
+    def __init__(self, config: Config) -> None:
+        self.place = config.control_topic if config.is_kafka else config.state_path
+        self._config = config
+        self._sender: CommandSender | None = None
+
+    def send(self, command: Command) -> None:
+        """See `CommandSender.send`."""
+        self._opened().send(command)
+
+    def sent_since(self, at: int) -> Sequence[tuple[int, Command]]:
+        """See `CommandSender.sent_since`."""
+        return self._opened().sent_since(at)
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        if self._sender is not None:
+            self._sender.close()
+
+    def _opened(self) -> CommandSender:
+        if self._sender is None:
+            self._sender = command_sender(self._config)
+        return self._sender
 
 
 def sender_of(place: str, config: str | None = None) -> CommandSender:

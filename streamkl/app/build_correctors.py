@@ -97,10 +97,10 @@ def corrector(entry: Corrector, config: Config) -> Call:
             return Log()
         case RebaselineCorrector():
             from streamkl.adapters.rebaseline import Rebaseline
-            from streamkl.app.build_control import command_sender
+            from streamkl.app.build_control import LateSender
 
             return Rebaseline(
-                command_sender(config), by=config.group_of(entry), after_seconds=entry.after_seconds, per_day=entry.per_day,
+                LateSender(config), by=config.group_of(entry), after_seconds=entry.after_seconds, per_day=entry.per_day,
                 per_stream_per_day=entry.per_stream_per_day, reason=entry.reason,
             )  # fmt: skip
         case CustomCorrector():
