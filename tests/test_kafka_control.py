@@ -9,13 +9,14 @@ from collections import Counter
 import numpy as np
 import pytest
 from broker import unique
+from kafka import KafkaConsumer, TopicPartition
 from program import streamkl
 from serving import World, until
 
 from streamkl import ConfigError, Control, Unavailable
 from streamkl.adapters.kafka_client import client_settings
-from streamkl.adapters.kafka_command_sender import KafkaSender
-from streamkl.adapters.kafka_control import KafkaCommands
+from streamkl.adapters.kafka_command_sender import KafkaSender, commands_until
+from streamkl.adapters.kafka_control import KafkaCommands, reading
 from streamkl.service.command import Command
 
 
@@ -188,6 +189,27 @@ def test_what_is_sent_is_read_from_any_offset_again_and_again_without_waiting(br
     finally:
         sender.close()
         reader.close()
+
+
+def test_a_broker_that_brings_nothing_is_not_waited_for_without_end(broker):
+    settings, topic = client_settings(broker.bootstrap.split(",")), broker.topic("control")
+    sender = KafkaSender(settings, topic, "shop")
+    sender.send(Command("c1", "unsilence", "pay/*", "r", "ann", 1_700_000_000_000))
+    sender.close()
+    held_back = {"fetch_min_bytes": 1 << 20, "fetch_max_wait_ms": 60_000, "request_timeout_ms": 70_000, "connections_max_idle_ms": 100_000}
+    place = TopicPartition(topic, 0)
+    for more, is_there in (({}, True), (held_back, False)):
+        consumer = KafkaConsumer(**reading(settings | more))
+        consumer.assign([place])
+        consumer.seek(place, 0)
+        try:
+            if is_there:
+                assert [one.id for _, one in commands_until(consumer, place, 1)] == ["c1"]
+            else:
+                with pytest.raises(Unavailable, match="nothing came for 1 s"):
+                    commands_until(consumer, place, 1, 1.0)
+        finally:
+            consumer.close(autocommit=False, timeout_ms=0)
 
 
 def test_a_broker_that_is_away_is_told_and_nothing_waits_for_it():

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any, Final
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from streamkl.adapters.kafka_client import connected
@@ -22,6 +23,7 @@ from streamkl.service.cloud_events import Mode
 from streamkl.service.command import Command
 
 SEND_SECONDS: Final = 15.0
+READ_SECONDS: Final = 15.0
 ASK_MS: Final = 10_000.0
 POLL_MS: Final = 200.0
 RETRIED: Final = "; it is tried again"
@@ -53,11 +55,7 @@ class KafkaSender:
                 end = consumer.end_offsets([place], timeout_ms=ASK_MS)[place]
                 first = consumer.offsets_for_times({place: max(0, at)}, timeout_ms=ASK_MS).get(place)
                 consumer.seek(place, first.offset if first else end)
-                commands: list[tuple[int, Command]] = []
-                while (consumer.position(place, timeout_ms=ASK_MS) or 0) < end:
-                    found = ((record.timestamp, command_or_why(record)) for record in consumer.poll(timeout_ms=POLL_MS).get(place, ()))
-                    commands += [(sent_at, command) for sent_at, command in found if isinstance(command, Command)]
-                return commands
+                return commands_until(consumer, place, end)
             finally:
                 with suppress(KafkaError):
                     consumer.close(autocommit=False, timeout_ms=0)
@@ -80,6 +78,21 @@ class KafkaSender:
             settings["request_timeout_ms"] = min(settings["request_timeout_ms"], round(SEND_SECONDS * 500))
             self._producer = connected(KafkaProducer, settings)
         return self._producer
+
+
+def commands_until(consumer: Any, place: TopicPartition, end: int, seconds: float = READ_SECONDS) -> list[tuple[int, Command]]:
+    """Return (when it was sent, the command) of all up to an offset, from where a consumer stands. Raises Unavailable where nothing comes so long."""
+    commands: list[tuple[int, Command]] = []
+    came_at = monotonic()
+    while (consumer.position(place, timeout_ms=ASK_MS) or 0) < end:
+        records = consumer.poll(timeout_ms=POLL_MS).get(place, ())
+        if records:
+            came_at = monotonic()
+        elif monotonic() - came_at > seconds:                   # of a broker that is away the library says nothing
+            raise Unavailable(f"reading {place.topic}: nothing came for {seconds:g} s, though there is more")
+        found = ((record.timestamp, command_or_why(record)) for record in records)
+        commands += [(sent_at, command) for sent_at, command in found if isinstance(command, Command)]
+    return commands
 
 
 @contextmanager
