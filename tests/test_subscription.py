@@ -453,6 +453,9 @@ def test_the_divergence_of_an_alarm_is_that_of_the_window_that_raised_it_where_i
         assert magnitude(one, "kl") == pytest.approx(max(one.divergence["kl"].value, window))
         assert event_filter(min_divergence=0.1).takes(one)
     assert not any(event_filter(min_divergence=0.1).takes(one) for one in published.events() if one.kind == "reference.learned")
+    raised = next(one for one in published.events() if one.kind == "drift.raised")
+    for kind, is_taken in (("stream.silenced", True), ("stream.forgotten", True), ("stream.unsilenced", False)):
+        assert event_filter(min_divergence=0.1).takes(dataclasses.replace(raised, kind=kind, divergence={}, criterion=())) is is_taken
 
 
 @pytest.mark.parametrize(

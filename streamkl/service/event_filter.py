@@ -3,7 +3,8 @@
 Rule 1: all that is asked for must hold; what was not asked for holds.
 Rule 2: the divergence of an event is the larger of two: of the reporting window, and of the window that raised it, as at an alarm the
 reporting window is mostly old. One that is not known is below every number.
-Rule 3: the end of an episode has hardly any divergence: a least one is not asked of it, so that whoever was told of an alarm is told of its end.
+Rule 3: the end of an episode, and of what is told of it, has hardly any divergence: a least one is not asked of it, so that whoever was told of
+an alarm is told of its end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from streamkl.errors import ConfigError
 from streamkl.service.alerts import KINDS
 
 MEASURES: Final = ("kl", "js", "kl_reverse", "psi", "total_variation", "hellinger", "chi_square")
-ENDS: Final = frozenset({"drift.resolved", "reference.rebaselined"})
+ENDS: Final = frozenset({"drift.resolved", "reference.rebaselined", "stream.silenced", "stream.forgotten"})
 SMOOTHING: Final = 0.5
 
 
