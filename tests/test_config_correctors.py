@@ -152,7 +152,7 @@ def test_a_fault_is_told_with_its_line_its_path_and_the_next_step(tmp_path, entr
 
 def test_what_is_for_kafka_is_refused_beside_a_file(tmp_path):
     found = refused(tmp_path, {**LOG, "dead_letters": "x", "start_at": "latest"}, base=FILE)
-    assert [line.split(": ")[0] for line in found] == ["correctors[0].dead_letters", "correctors[0].start_at"]
+    assert [line.split(": ")[0] for line in found] == ["correctors[0].dead_letters"]
 
 
 def test_two_ports_that_are_one_are_refused(tmp_path):

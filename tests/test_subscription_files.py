@@ -195,3 +195,36 @@ def test_two_processes_of_one_group_on_one_file_are_refused(file):
     with pytest.raises(StateError, match="in use by process"):
         subscription(file.url, "group", print)
     subscription(file.url, "another", print).close()
+
+
+@pytest.mark.parametrize("make", [OfFile, OfSqlite])
+def test_a_new_group_may_begin_behind_what_is_there_and_goes_on_from_there(make, tmp_path):
+    place, found = make(tmp_path), []
+
+    def life():
+        return subscription(place.url, "late", lambda one: found.append(one.index), start_at="latest")
+
+    place.write(numbered(0, 1, 2))
+    first = life()
+    first.run_once(0.0)
+    assert found == []
+    first.close()
+    place.write(numbered(3))                                # while nobody reads: it is new, as the group has a position
+    second = life()
+    second.run_once(0.0)
+    place.write(numbered(4))
+    second.run_once(0.0)
+    second.close()
+    assert found == [3, 4]
+
+
+def test_half_a_line_at_the_end_is_not_behind_a_group_that_begins_there(tmp_path):
+    place, found = OfFile(tmp_path), []
+    whole = lines(1)
+    place.path.write_bytes(lines(0) + whole[:30])
+    late = subscription(place.url, "late", lambda one: found.append(one.index), start_at="latest")
+    late.run_once(0.0)
+    place.path.write_bytes(lines(0) + whole)
+    late.run_once(0.0)
+    late.close()
+    assert found == [1]

@@ -28,15 +28,19 @@ LOOK_SECONDS: Final = 0.05
 
 
 class FileFeed:
-    """Brings the events of a file; meets `service.ports.EventFeed`. store: keeps the position. look_seconds: between two looks."""
+    """Brings the events of a file; meets `service.ports.EventFeed`. store: keeps the position. look_seconds: between two looks.
+
+    is_latest: a new group begins behind the whole lines that are there when the file is first opened.
+    """
 
     is_ready = True
 
-    def __init__(self, path: str, store: DeliveryFile, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, path: str, store: DeliveryFile, look_seconds: float = LOOK_SECONDS, is_latest: bool = False) -> None:
         self.name = path
         self._place = Partition(path, 0)
         self._store = store
         self._look_seconds = look_seconds
+        self._is_latest = is_latest
         self._file: BinaryIO | None = None
         self._read = 0              # bytes of it that were brought
         self._handed = 0            # where the last message ends that was brought
@@ -78,6 +82,11 @@ class FileFeed:
         if self._file is None:
             self._open()
             known = self._store.position(self.name)
+            if known is None and self._is_latest:
+                self._read = self._handed = self._end_of_lines()
+                self._mark = self._mark_of(self._read)
+                self.settle({self._place: self._read})
+                return ""
             if known is None or known.offset == 0:
                 return ""
             if self._mark_of(known.offset) != known.mark:
@@ -143,6 +152,17 @@ class FileFeed:
         if items:
             self._handed = items[-1].next_offset
         return items
+
+    def _end_of_lines(self) -> int:
+        """Return where the last whole line ends."""
+        assert self._file is not None
+        end = os.fstat(self._file.fileno()).st_size
+        while end > 0:
+            start = max(0, end - BLOCK_BYTES)
+            if (last := self._bytes(start, end - start).rfind(b"\n")) >= 0:
+                return start + last + 1
+            end = start
+        return 0
 
     def _mark_of(self, offset: int) -> str:
         """Return what the file is known by: its first bytes and those before an offset."""

@@ -26,19 +26,24 @@ BATCH: Final = 500
 MARKED: Final = 100
 """So many events at the start, and before the position, tell one file from another."""
 LOOK_SECONDS: Final = 0.05
+NEWEST: Final = "SELECT coalesce(max(sequence), 0) FROM events"
 READ: Final = "SELECT sequence, json FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
 
 
 class SqliteFeed:
-    """Brings the events of a state file; meets `service.ports.EventFeed`. store: keeps the position. look_seconds: between two looks."""
+    """Brings the events of a state file; meets `service.ports.EventFeed`. store: keeps the position. look_seconds: between two looks.
+
+    is_latest: a new group begins behind the events that are there when the file is first opened.
+    """
 
     is_ready = True
 
-    def __init__(self, path: str, store: DeliveryFile, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, path: str, store: DeliveryFile, look_seconds: float = LOOK_SECONDS, is_latest: bool = False) -> None:
         self.name = path
         self._place = Partition(path, 0)
         self._store = store
         self._look_seconds = look_seconds
+        self._is_latest = is_latest
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None       # device and inode of what is open
         self._sequence = 0                              # of the newest event that was brought
@@ -87,6 +92,9 @@ class SqliteFeed:
             known = self._store.position(self.name)
             self._sequence = self._settled = 0
             if known is None:
+                if self._is_latest:
+                    self._sequence = self._query(NEWEST, ())[0][0]
+                    self.settle({self._place: self._sequence + 1})
                 return ""
             if known.offset and self._mark_of(known.offset) != known.mark:
                 return f"it does not hold the {known.offset} events that were dealt with: it was made anew, and is read from its start"

@@ -85,8 +85,8 @@ def wanted(
     streams: a glob or some, of which one matches. kinds: those of drift events; None: all. min_divergence: least KL in nats of an alarm, or measure
     -> least; see `event_filter.py`. attempts, retry_seconds: how often, and for how long, one event is tried before it is a dead letter; pauses
     begin with first_wait_seconds and double. timeout_seconds: a call of the corrector that takes longer is left alone. store: path of the store.
-    dead_letters: a topic of Kafka; None: `<topic>.<group>.dead-letters` where that is there, else the store. start_at: where a new group of
-    Kafka begins. instance: name of this process among those of its group: when it starts anew it takes the place of the one that was killed at once,
+    dead_letters: a topic of Kafka; None: `<topic>.<group>.dead-letters` where that is there, else the store. start_at: where a new group
+    begins. instance: name of this process among those of its group: when it starts anew it takes the place of the one that was killed at once,
     and not after ten seconds. config: path of a configuration, for its security settings; security: those themselves. meter: what counts.
     """
     place = event_place(url)
@@ -98,8 +98,8 @@ def wanted(
     retry = retry._replace(jitter_seconds=min(retry.jitter_seconds, 10 * retry.first_wait_seconds))
     if start_at not in ("earliest", "latest"):
         raise ConfigError(f'start_at={start_at!r}: use "earliest" or "latest"')
-    if place.kind != "kafka" and (dead_letters or config or security or instance or start_at != "earliest"):
-        raise ConfigError(f"dead_letters, start_at, instance, config and security are for Kafka; leave them out of a subscription to {url}")
+    if place.kind != "kafka" and (dead_letters or config or security or instance):
+        raise ConfigError(f"dead_letters, instance, config and security are for Kafka; leave them out of a subscription to {url}")
     if instance and not (isinstance(instance, str) and GROUP.fullmatch(instance)):
         raise ConfigError(f"instance={instance!r}: give it a name of letters, digits, dots, dashes and underscores, at most 100")
     if dead_letters is not None and not (isinstance(dead_letters, str) and TOPIC.fullmatch(dead_letters)):
@@ -126,11 +126,11 @@ def made(given: Wanted) -> Subscription:
     if place.kind == "sqlite":
         from streamkl.adapters.sqlite_subscription import SqliteFeed
 
-        feed = SqliteFeed(where, store)
+        feed = SqliteFeed(where, store, is_latest=given.start_at == "latest")
     elif place.kind == "file":
         from streamkl.adapters.file_subscription import FileFeed
 
-        feed = FileFeed(where, store)
+        feed = FileFeed(where, store, is_latest=given.start_at == "latest")
     else:
         from streamkl.adapters.kafka_client import NO_SECURITY, client_settings
         from streamkl.adapters.kafka_subscription import KafkaFeed

@@ -64,7 +64,7 @@ class Corrector(Model):
     retry_seconds: float = Field(60, ge=0.001, le=86_400, description="So long one event is tried before it is a dead letter.")
     first_wait_seconds: float = Field(0.1, ge=0, le=3600, description="The pause after the first attempt; it doubles with each.")
     timeout_seconds: float = Field(60, gt=0, le=3600, description="So long one attempt may take.")
-    start_at: Literal["earliest", "latest"] = Field("earliest", description="Where a new group of Kafka begins.")
+    start_at: Literal["earliest", "latest"] = Field("earliest", description="Where a new corrector begins: at the oldest event, or at the next one.")
     dead_letters: Topic | None = Field(None, description="Of Kafka. Default: TOPIC.APPLICATION.NAME.dead-letters, if it exists, else the store.")
     store: Text | None = Field(None, description="File of what was dealt with. Default: beside a SQLite state, else below $XDG_STATE_HOME/streamkl.")
 

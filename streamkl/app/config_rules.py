@@ -94,9 +94,8 @@ def _corrector_faults(config: Config) -> Iterator[Fault]:
             yield Fault(("correctors", number, "name"), f"is that of correctors[{other}] too, and they would share one position; rename one")
         if len(group := config.group_of(entry)) > GROUP_LENGTH:
             yield Fault(("correctors", number, "name"), f"its group {group!r} would be longer than {GROUP_LENGTH} characters; shorten it")
-        for name in ("dead_letters", "start_at"):
-            if not config.is_kafka and name in entry.model_fields_set:
-                yield Fault(("correctors", number, name), "is for Kafka: dead letters of a file stand in the store, and all is read; leave it out")
+        if not config.is_kafka and "dead_letters" in entry.model_fields_set:
+            yield Fault(("correctors", number, "dead_letters"), "is for Kafka: dead letters of a file stand in the store; leave it out")
     if config.correctors and config.monitoring.port and config.monitoring.port == config.monitoring.correctors_port:
         yield Fault(("monitoring", "correctors_port"), "is that of port too; give it another one, or null")
 
