@@ -64,10 +64,11 @@ def test_what_the_receiver_cannot_take_now_is_sent_again(code):
 
 @pytest.mark.parametrize(("text", "least", "most"), [
     ("7", 7, 7), ("0", 0, 0), ("999999999999", RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_MAX_SECONDS),
-    (formatdate(time.time() + 60, usegmt=True), 50, 61), (formatdate(0, usegmt=True), 0, 0),
+    ("in a minute", 50, 61), (formatdate(0, usegmt=True), 0, 0),
 ])  # fmt: skip
 @pytest.mark.parametrize("code", [429, 503])
 def test_retry_after_is_told_within_bounds(code, text, least, most):
+    text = formatdate(time.time() + 60, usegmt=True) if text == "in a minute" else text
     with Receiver(status(code, Retry_After=text)) as receiver:
         error = refusal(receiver)
     assert least <= error.retry_after_seconds <= most

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka_place import Place, unit
 
+from streamkl.adapters.kafka_control import CONTROL_SETTINGS
 from streamkl.adapters.kafka_dead_letters import sendable
 from streamkl.adapters.kafka_topics import OUTPUT_SETTINGS, STATE_SETTINGS
 from streamkl.errors import ConfigError
@@ -111,11 +112,11 @@ def test_a_topic_that_refuses_a_message_is_named(place):
 
 def test_the_script_that_makes_topics_and_our_own_advice_say_the_same():
     said = settings_of_script()
-    wanted = {"state": STATE_SETTINGS, **dict.fromkeys(("drift", "divergence", "dead-letters"), OUTPUT_SETTINGS)}
+    wanted = {"state": STATE_SETTINGS, "control": CONTROL_SETTINGS, **dict.fromkeys(("drift", "divergence", "dead-letters"), OUTPUT_SETTINGS)}
     assert said.keys() == wanted.keys()
     for topic, settings in wanted.items():
         ours = set(shlex.split(settings.replace("--config", "")))
-        assert {one for one in said[topic] if not (topic != "state" and one.startswith("retention.ms"))} == ours
+        assert {one for one in said[topic] if not (topic not in ("state", "control") and one.startswith("retention.ms"))} == ours
 
 
 def settings_of_script() -> dict[str, set[str]]:
