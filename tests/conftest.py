@@ -26,6 +26,14 @@ settings.register_profile(
 settings.load_profile("streamkl")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests told (`record_property("told", ...)`), though they may have run in another process."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, text in report.user_properties:
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid.split('::')[1]}: {text}")
+
+
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
     """One Kafka node; a test that ends it must call `broker.restore()`."""

@@ -114,7 +114,7 @@ def world(broker, tmp_path):
     made.close()
 
 
-def test_kills_under_load_lose_repeat_and_change_nothing(world, tmp_path, capsys):
+def test_kills_under_load_lose_repeat_and_change_nothing(world, tmp_path, record_property):
     began, rng = time.monotonic(), random.Random(12)
     changes = {"source.session_timeout_seconds": 1, "commit.every_seconds": 0.1, "state.replay_records_max": 1000}
     killer = Killer(world.config(changes), tmp_path)
@@ -129,10 +129,9 @@ def test_kills_under_load_lose_repeat_and_change_nothing(world, tmp_path, capsys
     finally:
         killer.close()
     hits = Counter(killer.hits)
-    with capsys.disabled():
-        shown = ", ".join(f"{stage} {hits[stage]}" for stage in STAGES if hits[stage])
-        restart = f"{min(killer.restarts):.2f} to {max(killer.restarts):.2f} s, median {statistics.median(killer.restarts):.2f} s"
-        print(f"\n{KILLS} kills in {under_load:.0f} s while {load.sent} records came; killed at: {shown}; restart to first record: {restart}")
+    shown = ", ".join(f"{stage} {hits[stage]}" for stage in STAGES if hits[stage])
+    restart = f"{min(killer.restarts):.2f} to {max(killer.restarts):.2f} s, median {statistics.median(killer.restarts):.2f} s"
+    record_property("told", f"{KILLS} kills in {under_load:.0f} s while {load.sent} records came; killed at: {shown}; restart: {restart}")
     rough = world.ids(), world.dead(), world.entries()
     assert sum(map(len, rough[0].values())) > 2 * KILLS
     assert min(map(len, rough[1].values())) > KILLS / 2
