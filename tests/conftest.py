@@ -5,6 +5,7 @@ A broker is started when the first test asks for it, and serves the whole sessio
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("streamkl")
+
+
+def pytest_runtest_teardown() -> None:
+    """Leave no configuration of the log to the next test: which one that is depends on how the tests are shared out."""
+    if structlog := sys.modules.get("structlog"):
+        structlog.reset_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
